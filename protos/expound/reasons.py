@@ -1,0 +1,131 @@
+"""The reasons of errors, and the gRPC status that each one means.
+
+Workers and servers raise reasons, one interceptor turns them into statuses, and clients turn them
+back into exceptions; this is the one table they share.
+"""
+
+from enum import StrEnum
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+DOMAIN = "expound"
+
+
+class Reason(StrEnum):
+    """Why a request or a method failed: the `reason` of the error's `ErrorInfo`."""
+
+    INVALID_FIELD = "INVALID_FIELD"
+    """A field of the request breaks its rule; `BadRequest` names the field."""
+    INVALID_IMAGE = "INVALID_IMAGE"
+    """The bytes of an input are not an image that can be read, or it is too large."""
+    TOO_FEW_SEGMENTS = "TOO_FEW_SEGMENTS"
+    """The segmentation found too few segments in an input for an explanation."""
+    MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
+    """No live worker serves the model."""
+    EXPLANATION_NOT_FOUND = "EXPLANATION_NOT_FOUND"
+    """No such explanation, or it was deleted or expired."""
+    REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
+    """The request id was used before, with another request."""
+    METHOD_NOT_IMPLEMENTED = "METHOD_NOT_IMPLEMENTED"
+    """The contract names the method, but no worker implements it yet."""
+    METHOD_UNSUPPORTED = "METHOD_UNSUPPORTED"
+    """The method cannot be right on this model."""
+    EXPLANATION_ENDED = "EXPLANATION_ENDED"
+    """The explanation has reached a terminal state already."""
+    DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
+    """The request's `timeout` passed before the work was done."""
+    EXPIRED = "EXPIRED"
+    """The request's `ttl` passed before the work was done."""
+    CANCELLED = "CANCELLED"
+    """The explanation was cancelled."""
+    REDIS_UNAVAILABLE = "REDIS_UNAVAILABLE"
+    """The store of explanations does not answer."""
+    SERVER_STOPPING = "SERVER_STOPPING"
+    """The server is draining; another one, or the same later, goes on."""
+    MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
+    """A message is above the size limit."""
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    """The device had not enough memory even for a batch of one."""
+    NOT_FINITE = "NOT_FINITE"
+    """The model gave NaN or infinity."""
+    MODEL_ERROR = "MODEL_ERROR"
+    """The model raised an error on this input."""
+    INTERNAL = "INTERNAL"
+    """A defect of Expound; the message has an id that is in the log too."""
+
+
+STATUS_CODES: dict[Reason, grpc.StatusCode] = {
+    Reason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.INVALID_IMAGE: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.TOO_FEW_SEGMENTS: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.EXPLANATION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.METHOD_NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
+    Reason.METHOD_UNSUPPORTED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.EXPLANATION_ENDED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.CANCELLED: grpc.StatusCode.CANCELLED,
+    Reason.REDIS_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.SERVER_STOPPING: grpc.StatusCode.UNAVAILABLE,
+    Reason.MESSAGE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.OUT_OF_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.NOT_FINITE: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.MODEL_ERROR: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+
+def status(
+    reason: Reason,
+    message: str,
+    *,
+    metadata: dict[str, str] | None = None,
+    violations: list[tuple[str, str]] | None = None,
+    retry_after_s: float | None = None,
+) -> status_pb2.Status:
+    """Builds the `google.rpc.Status` of a reason.
+
+    Args:
+        reason: what went wrong; decides the code.
+        message: what was wrong, what is allowed and what to do, for people.
+        metadata: the variables of the message, for programs (`ErrorInfo.metadata`).
+        violations: (field path, description) pairs of a bad request.
+        retry_after_s: seconds after which trying again makes sense.
+    """
+    details: list[any_pb2.Any] = []
+    info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata or {})
+    details.append(_packed(info))
+    if violations:
+        bad_request = error_details_pb2.BadRequest()
+        for field, description in violations:
+            bad_request.field_violations.add(field=field, description=description)
+        details.append(_packed(bad_request))
+    if retry_after_s is not None:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
+        details.append(_packed(retry))
+    code: int = STATUS_CODES[reason].value[0]
+    return status_pb2.Status(code=code, message=message, details=details)
+
+
+def reason_of(status: status_pb2.Status) -> Reason | None:
+    """Reads the reason back; None for a status that is not ours."""
+    for detail in status.details:
+        info = error_details_pb2.ErrorInfo()
+        if detail.Unpack(info) and info.domain == DOMAIN and info.reason in Reason:
+            return Reason(info.reason)
+    return None
+
+
+def _packed(
+    message: error_details_pb2.ErrorInfo
+    | error_details_pb2.BadRequest
+    | error_details_pb2.RetryInfo,
+) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed

@@ -1,0 +1,90 @@
+"""Where an explanation lives in Redis, and the Lua scripts that alone may change it.
+
+The record of an explanation is the truth about it, and Celery's messages are only tickets. Every
+transition is one script: atomic, on Redis' own clock, and fenced by the attempt number, so that a
+worker that was given up for dead cannot write. Server and worker run the same scripts, each with
+its own Redis client; this package needs none.
+
+An explanation is divided into units of work: ``explain`` (predictions, and handing out the rest)
+and one per method, called by its index in the request. Every unit has a state and an attempt.
+
+Keys, all under ``expound:``
+
+==========================  ======  ==========================================================
+``explanation:ID``          hash    the record, its fields below
+``explanation:ID:input:N``  string   serialised ``Input`` number N of the request
+``explanation:ID:result:N`` string serialised ``MethodResult`` with the attributions of method N
+``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
+``request:REQUEST_ID``      string   ``ID HASH`` of the request that used this id first
+``index``                   zset     ids by time of creation
+``deadlines``               zset     ids by the next time at which their unfinished work ends
+``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
+``workers``                 zset     workers by the time until which they count as alive
+``doorbell``                channel the id of an explanation to which something happened
+==========================  ======  ==========================================================
+
+Fields of a record: ``request`` (serialised, resolved, without inputs), ``state``, ``error``,
+``sequence``, ``methods`` and ``inputs`` (how many), ``open`` (methods not ended), ``create_time``,
+``end_time``, ``deadline``, ``expire_time`` (microseconds), ``predictions`` (serialised
+``PredictionsReady``), ``provenance`` (serialised), and per unit U: ``U:state``, ``U:attempt``,
+``U:worker``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
+(serialised ``MethodProgressed`` without partial maps).
+
+Fields of an event: ``time`` (microseconds) and ``kind``: ``state`` (with ``state``, ``error``),
+``predictions`` (with ``payload``), ``method`` (with ``unit``, ``state``, ``error``, ``attempt``),
+``progress`` (with ``payload``).
+"""
+
+from importlib.resources import files
+
+PREFIX = "expound:"
+DOORBELL = f"{PREFIX}doorbell"
+INDEX = f"{PREFIX}index"
+EXPLAIN_UNIT = "explain"
+
+
+def record_key(explanation_id: str) -> str:
+    """Key of an explanation's record."""
+    return f"{PREFIX}explanation:{explanation_id}"
+
+
+def input_key(explanation_id: str, index: int) -> str:
+    """Key of one input of an explanation."""
+    return f"{record_key(explanation_id)}:input:{index}"
+
+
+def result_key(explanation_id: str, index: int) -> str:
+    """Key of the result of one method of an explanation."""
+    return f"{record_key(explanation_id)}:result:{index}"
+
+
+def events_key(explanation_id: str) -> str:
+    """Key of an explanation's stream of events."""
+    return f"{record_key(explanation_id)}:events"
+
+
+def script(name: str) -> str:
+    """Source of a Lua script, the shared functions before it.
+
+    ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
+                   timeout (µs), ttl (µs), number of methods, inputs…; gives ``{"created", id}``,
+                   ``{"existing", id}`` or ``{"conflict", id}``.
+    ``claim``      takes a pending unit; ARGV: id, unit, worker; gives the attempt, or nil when
+                   there is nothing to take.
+    ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
+                   attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
+    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or ""; gives
+                   1, or 0 when it is no longer this attempt's to end.
+    ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
+                   one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
+    ``expire``     ends what is past its deadline or its ttl; ARGV: error for a deadline, error for
+                   a ttl, how many at most; gives how many it ended.
+    ``delete``     removes an explanation; ARGV: id; gives 1, or 0 for no such.
+    ``heartbeat``  says that a worker lives; ARGV: worker, how long (ms), card or ""; gives 1, or 0
+                   when the card has to be sent.
+    ``workers``    no ARGV; gives the cards of the workers that live.
+
+    KEYS[1] is `PREFIX` for each of them.
+    """
+    folder = files(__package__)
+    return (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()

@@ -1,0 +1,23 @@
+local id = ARGV[1]
+local key = record_key(id)
+local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id')
+if not record[1] then
+  return 0
+end
+local gone = {key, key .. ':events'}
+for method = 0, record[1] - 1 do
+  gone[#gone + 1] = key .. ':result:' .. integer(method)
+end
+for input = 0, record[2] - 1 do
+  gone[#gone + 1] = key .. ':input:' .. integer(input)
+end
+if record[3] ~= '' then
+  gone[#gone + 1] = PREFIX .. 'request:' .. record[3]
+end
+for _, name in ipairs(gone) do
+  redis.call('DEL', name)
+end
+redis.call('ZREM', PREFIX .. 'index', id)
+redis.call('ZREM', PREFIX .. 'deadlines', id)
+redis.call('PUBLISH', PREFIX .. 'doorbell', id)
+return 1

@@ -1,0 +1,24 @@
+local id, unit, attempt, state, error, result = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
+if not holds(id, unit, attempt) then
+  return 0
+end
+local key = record_key(id)
+if unit == 'explain' then
+  redis.call('HSET', key, 'explain:state', state, 'explain:end_time', integer(now_us()))
+  return 1
+end
+if result ~= '' then
+  local result_key = key .. ':result:' .. unit
+  redis.call('SET', result_key, result)
+  keep(result_key, redis.call('HGET', key, 'expire_time'))
+end
+if end_method(id, unit, state, error) == 0 then
+  for method = 0, redis.call('HGET', key, 'methods') - 1 do
+    if redis.call('HGET', key, method .. ':state') == FAILED then
+      end_whole(id, FAILED, redis.call('HGET', key, method .. ':error'))
+      return 1
+    end
+  end
+  end_whole(id, SUCCEEDED, '')
+end
+return 1

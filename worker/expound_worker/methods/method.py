@@ -1,0 +1,155 @@
+"""What a method is: the two protocols that every method follows, and what it answers."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from expound.reasons import Reason
+from expound.v1 import explanation_pb2
+from expound_worker.models.model import Model
+
+LOGIT = explanation_pb2.SCORE_LOGIT
+PROBABILITY = explanation_pb2.SCORE_PROBABILITY
+
+
+class MethodError(Exception):
+    """A method cannot answer; carries the reason that the caller is told."""
+
+    def __init__(self, reason: Reason, message: str, **metadata: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+        self.message = message
+        self.metadata = metadata
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One map, with its proof; the fields are those of the contract's ``Attribution``.
+
+    Attributes:
+        values: (C, H, W) or (H, W) float32 in model input space; positive speaks for the target.
+        score: which score of the model was explained; the unit of all that follows.
+        output: the score at the input.
+        evaluations: forward passes of one image that it took.
+        baseline_output: the score at the baseline.
+        convergence_delta: ``sum(values) - (output - baseline_output)``.
+        segments: (H, W) int32, segment of each pixel, from 0.
+        weights: (segments,) float64, weight of each segment.
+        standard_errors: (segments,) float64, standard error of each weight.
+        intercept: weight of the empty image in a fitted surrogate.
+        r_squared: quality of a fitted surrogate, at most 1.
+        layer: layer of layer methods.
+        layer_reason: how that layer was chosen.
+        warnings: what a reader of the map should know.
+    """
+
+    values: NDArray[np.float32]
+    score: explanation_pb2.Score.ValueType
+    output: float
+    evaluations: int
+    baseline_output: float | None = None
+    convergence_delta: float | None = None
+    segments: NDArray[np.int32] | None = None
+    weights: NDArray[np.float64] | None = None
+    standard_errors: NDArray[np.float64] | None = None
+    intercept: float | None = None
+    r_squared: float | None = None
+    layer: str = ""
+    layer_reason: str = ""
+    warnings: list[str] = field(default_factory=list)
+
+
+class Method(Protocol):
+    """What every method has, whatever its kind."""
+
+    name: str
+    """Its name: its field in the contract's ``Method``."""
+
+    def refusal(self, model: Model) -> str | None:
+        """Why the method cannot be right on the model, and what to use instead; None if it can."""
+        ...
+
+
+class GradientMethod(Method, Protocol):
+    """A method that needs a few forward and backward passes, and runs at once."""
+
+    def attribute(
+        self, model: Model, inputs: Tensor, targets: Tensor, parameters: Any, seed: int
+    ) -> list[Answer]:
+        """Explains a batch.
+
+        Args:
+            model: the model.
+            inputs: (N, C, H, W) float32 on the model's device, in model input units.
+            targets: (N,) int64, class to explain for each of them.
+            parameters: the method's message of the contract, every default filled in.
+            seed: seed of everything random.
+
+        Returns:
+            One answer an input.
+
+        Raises:
+            MethodError: the parameters do not fit the model or the inputs.
+        """
+        ...
+
+
+class Report(Protocol):
+    """Tells the caller how far a perturbation method is, after each batch.
+
+    Raises whatever the caller wants the method to end with: a cancel, a deadline. The method lets
+    it pass.
+    """
+
+    def __call__(
+        self,
+        done: int,
+        total: int,
+        standard_error: float | None = None,
+        estimate: Callable[[], Sequence[Answer]] | None = None,
+    ) -> None:
+        """Reports.
+
+        Args:
+            done: evaluations done for this input.
+            total: evaluations planned for this input.
+            standard_error: the largest one of the estimate so far, where the method knows it.
+            estimate: gives the answers as they stand, one a target, with ``weights`` and
+                ``segments``; called only when the caller wants them.
+        """
+        ...
+
+
+class PerturbationMethod(Method, Protocol):
+    """A method that needs hundreds of evaluations, and runs as a job that reports its progress."""
+
+    def attribute(
+        self,
+        model: Model,
+        image: Tensor,
+        targets: Sequence[int],
+        parameters: Any,
+        seed: int,
+        report: Report,
+    ) -> list[Answer]:
+        """Explains one input; all its targets share the same evaluations.
+
+        Args:
+            model: the model.
+            image: (C, H, W) float32 on the model's device, in model input units.
+            targets: classes to explain.
+            parameters: the method's message of the contract, every default filled in.
+            seed: seed of everything random.
+            report: called after each batch of evaluations.
+
+        Returns:
+            One answer a target, in their order.
+
+        Raises:
+            MethodError: the parameters do not fit the model or the input.
+        """
+        ...

@@ -1,0 +1,1 @@
+"""Models: their entries, sources, preprocessing and cards."""

@@ -1,0 +1,63 @@
+"""A loaded model: the network and all that is known of it."""
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from expound_worker.models.preprocessing import Preprocessing
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer whose output is a map: dotted name, class and output (channels, height, width)."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Model:
+    """An image classifier, ready to run.
+
+    Attributes:
+        name: name of its entry in ``models.toml``.
+        version: version of its entry.
+        digest: SHA-256 of its weights, hexadecimal.
+        pool: pool of the workers that serve it.
+        module: the network, in eval mode, its parameters frozen: (N, C, H, W) float32 in model
+            input units to (N, classes) logits.
+        device: where it runs.
+        preprocessing: how an image becomes an input.
+        labels: label of each class; empty where it has none.
+        class_count: number of classes.
+        layers: its layers whose output is a map, in the order in which they run.
+        batch_size: number of images in one forward pass.
+    """
+
+    name: str
+    version: str
+    digest: str
+    pool: str
+    module: nn.Module = field(repr=False)
+    device: torch.device
+    preprocessing: Preprocessing
+    labels: tuple[str, ...] = field(repr=False)
+    class_count: int
+    layers: tuple[Layer, ...] = field(repr=False)
+    batch_size: int
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Shape of one input: (C, H, W)."""
+        return self.preprocessing.input_shape
+
+    def label(self, index: int) -> str:
+        """Label of a class; its index where the model has no labels."""
+        return self.labels[index] if self.labels else str(index)
+
+    @torch.inference_mode()
+    def logits(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient."""
+        return torch.cat([self.module(batch) for batch in torch.split(inputs, self.batch_size)])

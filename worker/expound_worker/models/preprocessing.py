@@ -1,0 +1,93 @@
+"""How an image becomes what enters the network, exactly as the model's entry says."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+_RESAMPLING = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+INTERPOLATIONS = tuple(_RESAMPLING)
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Resize, centre crop and normalise, as torchvision's transforms of those names on PIL images.
+
+    Attributes:
+        input_shape: (C, H, W); C is 3 (RGB) or 1 (grey).
+        resize: length to which the shorter side is brought first; None: the image is resized to
+            the input's height and width, and nothing is cropped.
+        mean: subtracted from each channel, in [0, 1].
+        std: by which each channel is then divided.
+        interpolation: one of `INTERPOLATIONS`.
+    """
+
+    input_shape: tuple[int, int, int]
+    resize: int | None
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    interpolation: str = "bilinear"
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Turns an RGB image into an input (C, H, W) float32, in model input units."""
+        channels, height, width = self.input_shape
+        if channels == 1:
+            image = image.convert("L")
+        resampling = _RESAMPLING[self.interpolation]
+        if self.resize is None:
+            image = image.resize((width, height), resampling)
+        else:
+            image = _resize_shorter_side(image, self.resize, resampling)
+            image = _crop_center(image, height, width)
+        pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
+        scaled = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+        return (scaled - self._per_channel(self.mean)) / self._per_channel(self.std)
+
+    def normalize_color(self, color: tuple[float, ...]) -> Tensor:
+        """Model input units (C, 1, 1) of a colour given in [0, 1] by channel."""
+        channels = self.input_shape[0]
+        return (self._per_channel(color[:channels]) - self._per_channel(self.mean)) / (
+            self._per_channel(self.std)
+        )
+
+    def describe(self) -> str:
+        """What it does, in words."""
+        _, height, width = self.input_shape
+        size = f"{width}x{height}"
+        shape = (
+            f"resize to {size}"
+            if self.resize is None
+            else f"resize the shorter side to {self.resize}, crop the centre {size}"
+        )
+        mean = ", ".join(f"{value:.6g}" for value in self.mean)
+        std = ", ".join(f"{value:.6g}" for value in self.std)
+        return f"{shape} ({self.interpolation}), scale to [0, 1], mean ({mean}), std ({std})"
+
+    @staticmethod
+    def _per_channel(values: tuple[float, ...]) -> Tensor:
+        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+
+
+def _resize_shorter_side(
+    image: Image.Image, length: int, resampling: Image.Resampling
+) -> Image.Image:
+    """As torchvision.transforms.Resize(int): the longer side is truncated to an integer."""
+    width, height = image.size
+    shorter, longer = sorted((width, height))
+    scaled = int(length * longer / shorter)
+    size = (length, scaled) if width <= height else (scaled, length)
+    return image.resize(size, resampling)
+
+
+def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
+    """As torchvision.transforms.CenterCrop: pads with black where the image is smaller."""
+    left = round((image.width - width) / 2.0)
+    top = round((image.height - height) / 2.0)
+    return image.crop((left, top, left + width, top + height))
