@@ -64,7 +64,7 @@ def resolve(message: Message) -> None:
     for field in _fields(message):
         if default(field) is not None and not _given(message, field) and not _is_choice(field):
             _fill(message, field)
-    for child, _ in _children(message, ""):
+    for child, _ in children(message, ""):
         resolve(child)
 
 
@@ -81,8 +81,25 @@ def violations(message: Message, path: str = "") -> Iterator[Violation]:
             measured = _measure(message, field)
             if measured is not None and not _in_range(measured, rule(field)):
                 yield Violation(field_path, f"must be {allowed(field)}, not {measured:.12g}")
-    for child, child_path in _children(message, path):
+    for child, child_path in children(message, path):
         yield from violations(child, child_path)
+
+
+def children(message: Message, path: str = "") -> Iterator[tuple[Message, str]]:
+    """The set sub-messages that may hold parameters, with their paths.
+
+    Those of a list above its maximum are left out: the list is refused whole, and nobody makes a
+    server walk through a million of them.
+    """
+    for field, value in message.ListFields():
+        opaque = _is_duration(field) or _is_message(field, tensor_pb2.Tensor.DESCRIPTOR)
+        if field.type != FieldDescriptor.TYPE_MESSAGE or opaque:
+            continue
+        field_path = f"{path}.{field.name}" if path else field.name
+        if not field.is_repeated:
+            yield value, field_path
+        elif not rule(field).HasField("maximum") or len(value) <= rule(field).maximum:
+            yield from ((item, f"{field_path}[{index}]") for index, item in enumerate(value))
 
 
 def method_fields() -> list[FieldDescriptor]:
@@ -172,16 +189,3 @@ def _is_duration(field: FieldDescriptor) -> bool:
 
 def _is_message(field: FieldDescriptor, descriptor: Descriptor) -> bool:
     return field.message_type is not None and field.message_type.full_name == descriptor.full_name
-
-
-def _children(message: Message, path: str) -> Iterator[tuple[Message, str]]:
-    """The set sub-messages that may hold parameters, with their paths."""
-    for field, value in message.ListFields():
-        opaque = _is_duration(field) or _is_message(field, tensor_pb2.Tensor.DESCRIPTOR)
-        if field.type != FieldDescriptor.TYPE_MESSAGE or opaque:
-            continue
-        field_path = f"{path}.{field.name}" if path else field.name
-        if field.is_repeated:
-            yield from ((item, f"{field_path}[{index}]") for index, item in enumerate(value))
-        else:
-            yield value, field_path

@@ -116,7 +116,7 @@ def reason_of(status: status_pb2.Status) -> Reason | None:
     """Reads the reason back; None for a status that is not ours."""
     for detail in status.details:
         info = error_details_pb2.ErrorInfo()
-        if detail.Unpack(info) and info.domain == DOMAIN and info.reason in Reason:
+        if detail.Unpack(info) and info.domain == DOMAIN and info.reason in Reason.__members__:
             return Reason(info.reason)
     return None
 

@@ -17,7 +17,7 @@ Keys, all under ``expound:``
 ``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
 ``request:REQUEST_ID``      string   ``ID HASH`` of the request that used this id first
 ``index``                   zset     ids by time of creation
-``deadlines``               zset     ids by the next time at which their unfinished work ends
+``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
 ``workers``                 zset     workers by the time until which they count as alive
 ``doorbell``                channel the id of an explanation to which something happened
@@ -69,16 +69,17 @@ def script(name: str) -> str:
     ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
                    timeout (µs), ttl (µs), number of methods, inputs…; gives ``{"created", id}``,
                    ``{"existing", id}`` or ``{"conflict", id}``.
-    ``claim``      takes a pending unit; ARGV: id, unit, worker; gives the attempt, or nil when
-                   there is nothing to take.
+    ``claim``      takes a pending unit; ARGV: id, unit, worker, and "content" or ""; gives nil when
+                   there is nothing to take, else ``{attempt}``, with content followed by the
+                   request, the predictions or "", and the inputs, as they are stored.
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
                    attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
     ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or ""; gives
                    1, or 0 when it is no longer this attempt's to end.
     ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
                    one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
-    ``expire``     ends what is past its deadline or its ttl; ARGV: error for a deadline, error for
-                   a ttl, how many at most; gives how many it ended.
+    ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:
+                   error for a deadline, error for a ttl, how many at most; gives how many it saw.
     ``delete``     removes an explanation; ARGV: id; gives 1, or 0 for no such.
     ``heartbeat``  says that a worker lives; ARGV: worker, how long (ms), card or ""; gives 1, or 0
                    when the card has to be sent.

@@ -1,4 +1,4 @@
-local id, unit, worker = ARGV[1], ARGV[2], ARGV[3]
+local id, unit, worker, content = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'state', unit .. ':state')
 if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
@@ -14,4 +14,12 @@ end
 if unit ~= 'explain' then
   emit(id, 'kind', 'method', 'unit', unit, 'state', RUNNING, 'error', '', 'attempt', attempt)
 end
-return attempt
+if content == '' then
+  return {attempt}
+end
+local wanted = redis.call('HMGET', key, 'request', 'predictions', 'inputs')
+local claimed = {attempt, wanted[1], wanted[2] or ''}
+for input = 0, wanted[3] - 1 do
+  claimed[#claimed + 1] = redis.call('GET', key .. ':input:' .. integer(input))
+end
+return claimed

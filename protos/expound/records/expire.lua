@@ -5,6 +5,7 @@ for _, id in ipairs(due) do
   local record = redis.call('HMGET', record_key(id), 'state', 'expire_time')
   if not record[1] or not is_open(record[1]) then
     redis.call('ZREM', PREFIX .. 'deadlines', id)
+    redis.call('ZREM', PREFIX .. 'index', id)
   elseif tonumber(record[2]) <= now then
     end_all(id, EXPIRED, ttl_error)
   else

@@ -46,7 +46,8 @@ end
 local function end_whole(id, state, error)
   local key = record_key(id)
   redis.call('HSET', key, 'state', state, 'error', error, 'end_time', integer(now_us()))
-  redis.call('ZREM', PREFIX .. 'deadlines', id)
+  -- The next thing that happens to it is that it expires.
+  redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)
   emit(id, 'kind', 'state', 'state', state, 'error', error)
 end
 

@@ -114,6 +114,7 @@ class Model(_message.Message):
     DEVICE_FIELD_NUMBER: _builtins.int
     DTYPE_FIELD_NUMBER: _builtins.int
     PARAMETER_COUNT_FIELD_NUMBER: _builtins.int
+    PREPROCESSING_STEPS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/NAME`."""
     version: _builtins.str
@@ -148,6 +149,12 @@ class Model(_message.Message):
     def capabilities(self) -> _containers.RepeatedCompositeFieldContainer[Global___Capability]:
         """What each method that the workers know can do on it, in the order of `Method`."""
 
+    @_builtins.property
+    def preprocessing_steps(self) -> Global___Preprocessing:
+        """What happens to an image before the network, in numbers, so that a client can lay a map over
+        the part of the image that the network saw.
+        """
+
     def __init__(
         self,
         *,
@@ -164,14 +171,56 @@ class Model(_message.Message):
         device: _builtins.str = ...,
         dtype: _builtins.str = ...,
         parameter_count: _builtins.int = ...,
+        preprocessing_steps: Global___Preprocessing | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["preprocessing_steps", b"preprocessing_steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "class_count", b"class_count", "device", b"device", "digest", b"digest", "dtype", b"dtype", "input_shape", b"input_shape", "labels", b"labels", "layers", b"layers", "name", b"name", "parameter_count", b"parameter_count", "pool", b"pool", "preprocessing", b"preprocessing", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "class_count", b"class_count", "device", b"device", "digest", b"digest", "dtype", b"dtype", "input_shape", b"input_shape", "labels", b"labels", "layers", b"layers", "name", b"name", "parameter_count", b"parameter_count", "pool", b"pool", "preprocessing", b"preprocessing", "preprocessing_steps", b"preprocessing_steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Preprocessing(_message.Message):
+    """How an upright RGB image becomes an input: resize, centre crop, scale to [0, 1], normalise."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RESIZE_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_FIELD_NUMBER: _builtins.int
+    MEAN_FIELD_NUMBER: _builtins.int
+    STD_FIELD_NUMBER: _builtins.int
+    resize: _builtins.int
+    """Length to which the shorter side is brought, in pixels, before the centre is cropped to the
+    input's height and width; the longer side is truncated to an integer. 0: the image is
+    resized to the input's height and width, and nothing is cropped.
+    """
+    interpolation: _builtins.str
+    """Filter of the resize: "nearest", "bilinear", "bicubic" or "lanczos", as Pillow's."""
+    @_builtins.property
+    def mean(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """Subtracted from each channel, in units of [0, 1]; one a channel."""
+
+    @_builtins.property
+    def std(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """By which each channel is then divided; one a channel."""
+
+    def __init__(
+        self,
+        *,
+        resize: _builtins.int = ...,
+        interpolation: _builtins.str = ...,
+        mean: _abc.Iterable[_builtins.float] | None = ...,
+        std: _abc.Iterable[_builtins.float] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "mean", b"mean", "resize", b"resize", "std", b"std"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Preprocessing: _TypeAlias = Preprocessing  # noqa: Y015
 
 @_typing.final
 class Layer(_message.Message):

@@ -63,6 +63,26 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a gradient method explains at once: some inputs, and one target of each.
+
+    Attributes:
+        inputs: (N, C, H, W) float32 on the model's device, in model input units.
+        targets: (N,) int64 on the same device, class to explain for each of them.
+        logits: the score of each target at its input.
+    """
+
+    inputs: Tensor
+    targets: Tensor
+    logits: Sequence[float]
+
+    def one(self, index: int) -> "Batch":
+        """The batch of one input alone."""
+        here = slice(index, index + 1)
+        return Batch(self.inputs[here], self.targets[here], self.logits[here])
+
+
 class Method(Protocol):
     """What every method has, whatever its kind."""
 
@@ -77,20 +97,17 @@ class Method(Protocol):
 class GradientMethod(Method, Protocol):
     """A method that needs a few forward and backward passes, and runs at once."""
 
-    def attribute(
-        self, model: Model, inputs: Tensor, targets: Tensor, parameters: Any, seed: int
-    ) -> list[Answer]:
+    def attribute(self, model: Model, batch: Batch, parameters: Any, seed: int) -> list[Answer]:
         """Explains a batch.
 
         Args:
             model: the model.
-            inputs: (N, C, H, W) float32 on the model's device, in model input units.
-            targets: (N,) int64, class to explain for each of them.
+            batch: inputs and their targets.
             parameters: the method's message of the contract, every default filled in.
             seed: seed of everything random.
 
         Returns:
-            One answer an input.
+            One answer an input of the batch.
 
         Raises:
             MethodError: the parameters do not fit the model or the inputs.

@@ -14,6 +14,7 @@ _RESAMPLING = {
     "lanczos": Image.Resampling.LANCZOS,
 }
 INTERPOLATIONS = tuple(_RESAMPLING)
+MAX_RESIZED_PIXELS = 50_000_000
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,11 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __call__(self, image: Image.Image) -> Tensor:
-        """Turns an RGB image into an input (C, H, W) float32, in model input units."""
+        """Turns an RGB image into an input (C, H, W) float32, in model input units.
+
+        Raises ValueError when the image is so long and thin that it would be resized to more than
+        `MAX_RESIZED_PIXELS`.
+        """
         channels, height, width = self.input_shape
         if channels == 1:
             image = image.convert("L")
@@ -82,6 +87,8 @@ def _resize_shorter_side(
     width, height = image.size
     shorter, longer = sorted((width, height))
     scaled = int(length * longer / shorter)
+    if scaled * length > MAX_RESIZED_PIXELS:
+        raise ValueError(f"{width}x{height} is too long and thin to be resized and cropped")
     size = (length, scaled) if width <= height else (scaled, length)
     return image.resize(size, resampling)
 

@@ -1,0 +1,56 @@
+"""Runs the benchmarks: ``python -m tests.bench [round_trip perturbation throughput]``.
+
+Prints a table for each and writes the rows to ``tests/bench/results/MACHINE.json``. Machines are
+shared and noisy: each row compares things that were measured in turns in one run, and what counts
+is the ratio.
+"""
+
+import argparse
+import json
+import os
+import platform
+from pathlib import Path
+
+import torch
+
+from tests.bench import perturbation, round_trip, throughput
+from tests.bench.table import Table
+from tests.service import Service
+
+BENCHMARKS = {
+    "round_trip": round_trip.run,
+    "perturbation": perturbation.run,
+    "throughput": throughput.run,
+}
+
+
+def main() -> None:
+    """Runs the chosen benchmarks, or all."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], default=[])
+    chosen = parser.parse_args().benchmarks or list(BENCHMARKS)
+    tables: list[Table] = []
+    with Service() as service:
+        for name in chosen:
+            for table in BENCHMARKS[name](service):
+                table.print()
+                tables.append(table)
+    _write(tables)
+
+
+def _write(tables: list[Table]) -> None:
+    path = Path(__file__).parent / "results" / f"{_machine()}.json"
+    written = json.loads(path.read_text()) if path.exists() else {}
+    for table in tables:
+        written[table.name] = table.rows
+    path.write_text(json.dumps(written, indent=2) + "\n")
+    print(f"written to {path.relative_to(Path.cwd())}")
+
+
+def _machine() -> str:
+    device = torch.cuda.get_device_name().replace(" ", "-") if torch.cuda.is_available() else "cpu"
+    return f"{platform.machine()}-{os.cpu_count()}-cores-{device}"
+
+
+if __name__ == "__main__":
+    main()

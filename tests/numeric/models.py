@@ -1,0 +1,132 @@
+"""The two models that numeric tests run on, and what they ask of them."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+import numpy as np
+import skimage.data
+import torch
+from google.protobuf.message import Message
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+
+from expound import parameters
+from expound_worker.methods.method import Answer
+from expound_worker.models.efficientnet_lite0 import build
+from expound_worker.models.model import Model
+from expound_worker.models.preprocessing import Preprocessing
+from tests.models.networks import Cifar
+
+M = TypeVar("M", bound=Message)
+
+
+def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int) -> Model:
+    shape = preprocessing.input_shape
+    module.eval().requires_grad_(False)
+    with torch.inference_mode():
+        class_count = module(torch.zeros(1, *shape)).shape[1]
+    return Model(
+        name="model",
+        version="1",
+        digest="0" * 64,
+        pool="default",
+        module=module,
+        device=torch.device("cpu"),
+        preprocessing=preprocessing,
+        labels=(),
+        class_count=class_count,
+        layers=(),
+        batch_size=batch_size,
+    )
+
+
+def efficientnet_lite0() -> Model:
+    preprocessing = Preprocessing(
+        input_shape=(3, 224, 224), resize=256, mean=(127 / 255,) * 3, std=(128 / 255,) * 3
+    )
+    return make_model(build(), preprocessing, batch_size=16)
+
+
+def cifar_net() -> Model:
+    """The network of the Captum tutorial, on 32x32 images, with random weights from a seed."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(Cifar(), Sharpen())
+    preprocessing = Preprocessing(
+        input_shape=(3, 32, 32), resize=None, mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    return make_model(module, preprocessing, batch_size=16)
+
+
+class Sharpen(nn.Module):
+    """Makes the logits of random weights as different as those of trained ones."""
+
+    def forward(self, logits: Tensor) -> Tensor:
+        return logits * 20
+
+
+def cat(model: Model) -> Tensor:
+    """The photo `chelsea` as the model sees it."""
+    return model.preprocessing(Image.fromarray(skimage.data.chelsea()))
+
+
+def resolved(message: M) -> M:
+    """The message with every default filled in, as a worker gets it."""
+    parameters.resolve(message)
+    return message
+
+
+class Reports:
+    """A report that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.done: list[int] = []
+        self.totals: set[int] = set()
+        self.standard_errors: list[float | None] = []
+        self.estimates: list[Sequence[Answer] | None] = []
+
+    def __call__(
+        self,
+        done: int,
+        total: int,
+        standard_error: float | None = None,
+        estimate: Callable[[], Sequence[Answer]] | None = None,
+    ) -> None:
+        self.done.append(done)
+        self.totals.add(total)
+        self.standard_errors.append(standard_error)
+        self.estimates.append(estimate() if estimate is not None else None)
+
+
+def ignore(
+    done: int,
+    total: int,
+    standard_error: float | None = None,
+    estimate: Callable[[], Sequence[Answer]] | None = None,
+) -> None:
+    """A report that does nothing."""
+
+
+def plain_scores(
+    model: Model,
+    image: Tensor,
+    baseline: Tensor,
+    segments: NDArray[np.int32],
+    targets: Sequence[int],
+) -> Callable[[NDArray[np.generic]], NDArray[np.float64]]:
+    """The scores of masks, done plainly: one composite at a time, segment by segment."""
+
+    def scores(masks: NDArray[np.generic]) -> NDArray[np.float64]:
+        return np.concatenate([score(mask.astype(bool)) for mask in masks])
+
+    def score(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        composite = baseline.clone().numpy()
+        for segment in np.flatnonzero(mask):
+            composite[:, segments == segment] = image[:, segments == segment]
+        with torch.inference_mode():
+            logits = model.module(torch.from_numpy(composite)[None])
+        probabilities: NDArray[np.float64] = logits.double().softmax(dim=1)[:, targets].numpy()
+        return probabilities
+
+    return scores

@@ -1,0 +1,96 @@
+"""Entries of models.toml are read whole, or refused with the place and what is allowed."""
+
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+from torchvision.models import get_model
+
+from expound_worker.models.entry import EntryError, read_entries
+from expound_worker.models.registry import Registry, load
+
+HEAD = '[models.m]\ntorchvision = "resnet18"\narguments = { num_classes = 5 }\n'
+SMALL = "[models.m.input]\nshape = [3, 64, 64]\n"
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "models.toml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "must hold tables"),
+        ("[models.m]\n", "either `builder` or `torchvision`"),
+        ('[models.m]\nbuilder = "nowhere"\n', "MODULE:CALLABLE"),
+        (HEAD + "sped = 3\n", "unknown `sped`"),
+        (HEAD + 'weights = "none.safetensors"\n', "there is no file"),
+        (HEAD + 'weights = "model.pickle"\n', ".safetensors or .pth"),
+        (HEAD + 'seed = "x"\n', "`seed` must be a int"),
+        (HEAD + "[models.m.input]\nshape = [2, 4, 4]\n", "input.shape"),
+        (HEAD + "[models.m.input]\nstd = [0, 1, 1]\n", "std > 0"),
+        (HEAD + '[models.m.input]\ninterpolation = "magic"\n', "one of nearest"),
+        ("[models.m\n", "is no TOML"),
+    ],
+)
+def test_a_wrong_entry_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(EntryError) as raised:
+        read_entries(write(tmp_path, text))
+    assert said in str(raised.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EntryError, match="cannot be read"):
+        read_entries(tmp_path / "models.toml")
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_come_from_a_local_file(tmp_path: Path, suffix: str) -> None:
+    torch.manual_seed(7)
+    trained = get_model("resnet18", weights=None, num_classes=5)
+    path = tmp_path / f"weights.{suffix}"
+    if suffix == "pth":
+        torch.save(trained.state_dict(), path)
+    else:
+        safetensors.torch.save_file(trained.state_dict(), path)
+    entry = read_entries(write(tmp_path, HEAD + f'weights = "weights.{suffix}"\n' + SMALL))[0]
+    model = load(entry)
+    inputs = torch.rand(1, 3, 64, 64)
+    with torch.inference_mode():
+        assert torch.equal(model.module(inputs), trained.eval()(inputs))
+
+
+def test_a_pickle_that_calls_something_is_not_loaded(tmp_path: Path) -> None:
+    torch.save({"weights": torch.nn.Linear(1, 1)}, tmp_path / "weights.pth")
+    entry = read_entries(write(tmp_path, HEAD + 'weights = "weights.pth"\n' + SMALL))[0]
+    with pytest.raises(EntryError, match="UnpicklingError"):
+        load(entry)
+
+
+def test_weights_with_another_digest_are_not_loaded(tmp_path: Path) -> None:
+    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
+    text = HEAD + 'weights = "weights.safetensors"\nweights_sha256 = "00"\n' + SMALL
+    with pytest.raises(EntryError, match="SHA-256"):
+        load(read_entries(write(tmp_path, text))[0])
+
+
+def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
+    def digest(seed: int) -> str:
+        return load(read_entries(write(tmp_path, HEAD + f"seed = {seed}\n" + SMALL))[0]).digest
+
+    assert digest(3) == digest(3) != digest(4)
+
+
+def test_labels_must_be_as_many_as_classes(tmp_path: Path) -> None:
+    entry = read_entries(write(tmp_path, HEAD + 'labels = ["a", "b"]\n' + SMALL))[0]
+    with pytest.raises(EntryError, match="2 labels, but the model has 5"):
+        load(entry)
+
+
+def test_a_pool_serves_its_own_models_alone(tmp_path: Path) -> None:
+    other = HEAD.replace("models.m", "models.n") + 'pool = "big"\n' + SMALL.replace(".m.", ".n.")
+    path = write(tmp_path, HEAD + SMALL + other)
+    assert [model.name for model in Registry.load(path, "big")] == ["n"]

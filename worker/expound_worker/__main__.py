@@ -1,0 +1,58 @@
+"""Starts a worker: ``python -m expound_worker``.
+
+This process only hands out tickets; models and their libraries are loaded in its child.
+"""
+
+import argparse
+import os
+import signal
+import sys
+from dataclasses import replace
+from types import FrameType
+
+import celery.worker.state
+
+from expound_worker.app import create_app
+from expound_worker.settings import KINDS, Settings
+from expound_worker.tasks import FAILED_START
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a worker until it is told to stop; 1 when it cannot load its models."""
+    settings = _parse(arguments)
+    os.environ.update(settings.to_environment())
+    signal.signal(FAILED_START, _stop_after_failed_start)
+    worker = create_app(settings).Worker(
+        hostname=f"expound@{settings.worker}",
+        queues=settings.queues(),
+        loglevel="WARNING",
+        quiet=True,
+        without_gossip=True,
+        without_mingle=True,
+    )
+    worker.start()
+    return int(worker.exitcode or 0)
+
+
+def _parse(arguments: list[str] | None) -> Settings:
+    settings = Settings.from_environment(os.environ)
+    parser = argparse.ArgumentParser(prog="expound worker", description="Runs an Expound worker.")
+    parser.add_argument("--redis-url", default=settings.redis_url, help="Redis to work with")
+    parser.add_argument("--models", default=settings.models, help="path of models.toml")
+    parser.add_argument("--pool", default=settings.pool, help="pool whose models it serves")
+    parser.add_argument(
+        "--kinds",
+        default=settings.kinds,
+        choices=[*KINDS, ",".join(KINDS)],
+        help="kinds of work it takes (default: all)",
+    )
+    return replace(settings, **vars(parser.parse_args(arguments)))
+
+
+def _stop_after_failed_start(_signal: int, _frame: FrameType | None) -> None:
+    """The child could not load its models: a new one could not either, so the worker ends."""
+    celery.worker.state.should_stop = 1  # type: ignore[assignment]  # an exit code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

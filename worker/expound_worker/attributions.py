@@ -1,0 +1,80 @@
+"""Answers of methods to `Attribution` messages."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expound.reasons import Reason
+from expound.tensors import to_tensor
+from expound.v1 import explanation_pb2, tensor_pb2
+from expound_worker.methods.method import Answer, MethodError
+
+
+def to_attribution(
+    answer: Answer,
+    input_index: int,
+    target: explanation_pb2.ClassScore,
+    output: explanation_pb2.OutputOptions,
+) -> explanation_pb2.Attribution:
+    """Packs an answer as the caller wants it.
+
+    Raises:
+        MethodError: the map holds NaN or infinity, and so is no explanation.
+    """
+    if not np.isfinite(answer.values).all():
+        raise MethodError(Reason.NOT_FINITE, "the attribution holds NaN or infinity")
+    attribution = _without_maps(answer, input_index, target)
+    attribution.values.CopyFrom(to_tensor(_as_wanted(answer.values, output)))
+    if answer.segments is not None:
+        attribution.segments.CopyFrom(to_tensor(answer.segments))
+    if not answer.values.any():
+        attribution.warnings.append(
+            "the map is zero everywhere: this method finds nothing that speaks for or against the "
+            "target"
+        )
+    return attribution
+
+
+def to_partial(
+    answer: Answer, input_index: int, target: explanation_pb2.ClassScore, with_segments: bool
+) -> explanation_pb2.Attribution:
+    """Packs an estimate that is still under way: weights, and segments the first time."""
+    attribution = _without_maps(answer, input_index, target)
+    if with_segments and answer.segments is not None:
+        attribution.segments.CopyFrom(to_tensor(answer.segments))
+    return attribution
+
+
+def _without_maps(
+    answer: Answer, input_index: int, target: explanation_pb2.ClassScore
+) -> explanation_pb2.Attribution:
+    attribution = explanation_pb2.Attribution(
+        input_index=input_index,
+        target=target,
+        layer=answer.layer,
+        layer_reason=answer.layer_reason,
+        convergence_delta=answer.convergence_delta,
+        evaluations=answer.evaluations,
+        output=answer.output,
+        baseline_output=answer.baseline_output,
+        score=answer.score,
+        intercept=answer.intercept,
+        r_squared=answer.r_squared,
+        warnings=answer.warnings,
+    )
+    if answer.weights is not None:
+        attribution.weights.CopyFrom(to_tensor(answer.weights))
+    if answer.standard_errors is not None:
+        attribution.standard_errors.CopyFrom(to_tensor(answer.standard_errors))
+        attribution.standard_error = float(answer.standard_errors.max())
+    return attribution
+
+
+def _as_wanted(
+    values: NDArray[np.float32], output: explanation_pb2.OutputOptions
+) -> NDArray[np.floating]:
+    wanted: NDArray[np.floating] = values
+    if values.ndim == 3 and output.channels == explanation_pb2.OutputOptions.CHANNELS_SUM:
+        wanted = values.sum(axis=0)
+    if output.values_dtype == tensor_pb2.DATA_TYPE_FLOAT16:
+        return wanted.astype(np.float16)
+    return wanted.astype(np.float32)

@@ -1,0 +1,35 @@
+"""Exceptions to the errors that callers are told."""
+
+import logging
+import secrets
+
+import torch
+from google.rpc import status_pb2
+
+from expound.reasons import Reason, status
+from expound_worker.images import InputError
+from expound_worker.methods.method import MethodError
+
+logger = logging.getLogger(__name__)
+
+
+def describe(error: Exception) -> status_pb2.Status:
+    """The status of an exception; one that nobody foresaw gets an id, and goes to the log."""
+    if isinstance(error, InputError):
+        violations = [(error.field, error.message)]
+        return status(error.reason, error.message, metadata=error.metadata, violations=violations)
+    if isinstance(error, MethodError):
+        return status(error.reason, error.message, metadata=error.metadata)
+    if isinstance(error, torch.OutOfMemoryError):
+        return status(
+            Reason.OUT_OF_MEMORY,
+            "the device has not enough memory for this; ask for fewer samples or inputs",
+        )
+    incident = secrets.token_hex(8)
+    logger.error("error %s", incident, exc_info=error)
+    return status(
+        Reason.MODEL_ERROR,
+        f"the method failed on this model with {type(error).__name__}; error {incident} in the "
+        "worker's log says more",
+        metadata={"incident": incident},
+    )

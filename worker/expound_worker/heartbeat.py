@@ -1,0 +1,55 @@
+"""Tells servers, and the probes of Kubernetes, that a worker lives."""
+
+import logging
+import threading
+from pathlib import Path
+
+import redis
+
+from expound.v1 import worker_pb2
+from expound_worker.store import Store
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S = 2.0
+ALIVE_MS = 10_000
+
+
+class Heartbeat:
+    """A thread that renews the worker's card in Redis and touches its heartbeat file."""
+
+    def __init__(self, store: Store, card: worker_pb2.WorkerCard, file: str) -> None:
+        self._store = store
+        self._card = card.SerializeToString()
+        self._file = Path(file) if file else None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        """Beats from now on."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stops, and takes the worker off the list of those that live."""
+        self._stopping.set()
+        self._thread.join()
+        try:
+            self._store.run("heartbeat", self._store.worker, 1, self._card)
+        except redis.RedisError:
+            logger.info("Redis is away; the worker's card runs out by itself")
+
+    def _run(self) -> None:
+        while True:
+            # The file tells that the process lives, whether or not Redis does.
+            if self._file is not None:
+                self._file.touch()
+            try:
+                self._beat()
+            except redis.RedisError as error:
+                logger.warning("Redis does not answer the heartbeat: %s", error)
+            if self._stopping.wait(PERIOD_S):
+                return
+
+    def _beat(self) -> None:
+        if self._store.run("heartbeat", self._store.worker, ALIVE_MS, b"") == 0:
+            self._store.run("heartbeat", self._store.worker, ALIVE_MS, self._card)

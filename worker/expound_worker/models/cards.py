@@ -1,0 +1,63 @@
+"""Model cards: what a worker tells servers of its models."""
+
+from collections.abc import Iterable
+
+from expound.v1 import model_service_pb2, worker_pb2
+from expound_worker.methods import METHODS
+from expound_worker.models.model import Model
+from expound_worker.models.preprocessing import Preprocessing
+from expound_worker.settings import Settings
+
+
+def worker_card(settings: Settings, models: Iterable[Model]) -> worker_pb2.WorkerCard:
+    """The card of a worker with those models."""
+    return worker_pb2.WorkerCard(
+        worker=settings.worker,
+        pool=settings.pool,
+        kinds=settings.kinds.split(","),
+        models=[model_card(model) for model in models],
+    )
+
+
+def model_card(model: Model) -> model_service_pb2.Model:
+    """The card of one model, with what each method can do on it."""
+    parameters = list(model.module.parameters())
+    card = model_service_pb2.Model(
+        name=f"models/{model.name}",
+        version=model.version,
+        digest=model.digest,
+        pool=model.pool,
+        input_shape=model.input_shape,
+        class_count=model.class_count,
+        labels=model.labels,
+        preprocessing=model.preprocessing.describe(),
+        preprocessing_steps=_steps(model.preprocessing),
+        device=str(model.device),
+        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
+        parameter_count=sum(parameter.numel() for parameter in parameters),
+    )
+    for layer in model.layers:
+        default = layer is model.layers[-1]
+        card.layers.add(
+            name=layer.name, kind=layer.kind, output_shape=layer.output_shape, default=default
+        )
+    for method in METHODS.values():
+        card.capabilities.append(_capability(method.name, method.refusal(model)))
+    return card
+
+
+def _steps(preprocessing: Preprocessing) -> model_service_pb2.Preprocessing:
+    return model_service_pb2.Preprocessing(
+        resize=preprocessing.resize or 0,
+        interpolation=preprocessing.interpolation,
+        mean=preprocessing.mean,
+        std=preprocessing.std,
+    )
+
+
+def _capability(method: str, refusal: str | None) -> model_service_pb2.Capability:
+    if refusal is None:
+        support = model_service_pb2.Capability.SUPPORT_SUPPORTED
+    else:
+        support = model_service_pb2.Capability.SUPPORT_UNSUPPORTED
+    return model_service_pb2.Capability(method=method, support=support, reason=refusal or "")

@@ -1,0 +1,173 @@
+"""The entries of ``models.toml``: what is written there, checked."""
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from expound import tasks
+from expound_worker.models.preprocessing import INTERPOLATIONS, Preprocessing
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class EntryError(Exception):
+    """An entry of ``models.toml`` is wrong; says which, where and what is allowed."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One model of ``models.toml``.
+
+    Attributes:
+        name: name of the model; the table's name.
+        builder: ``module:callable`` that gives the network; empty for a torchvision one.
+        torchvision: name of a torchvision builder ("resnet50"); empty for a Python one.
+        arguments: keyword arguments of the builder.
+        weights: file of weights, ``.safetensors`` or ``.pth``; None: those that the builder makes.
+        weights_sha256: SHA-256 that the file must have; empty: not checked.
+        seed: seed of the weights that a builder draws at random.
+        labels: the labels; empty for none.
+        preprocessing: how an image becomes an input.
+        version: version of the entry.
+        pool: pool of the workers that serve it.
+        device: "auto", "cpu", "cuda", "cuda:1".
+        batch_size: images in one forward pass; None: chosen by the device.
+    """
+
+    name: str
+    builder: str
+    torchvision: str
+    arguments: dict[str, Any]
+    weights: Path | None
+    weights_sha256: str
+    seed: int
+    labels: tuple[str, ...]
+    preprocessing: Preprocessing
+    version: str
+    pool: str
+    device: str
+    batch_size: int | None
+
+
+def read_entries(path: str | Path) -> list[Entry]:
+    """Reads and checks ``models.toml``; relative paths in it start at its folder.
+
+    Raises:
+        EntryError: the file is missing, is no TOML, or an entry in it is wrong.
+    """
+    file = Path(path)
+    try:
+        document = tomllib.loads(file.read_text())
+    except OSError as error:
+        raise EntryError(f"{file}: cannot be read: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise EntryError(f"{file}: is no TOML: {error}") from error
+    tables = document.pop("models", {})
+    if document or not isinstance(tables, dict) or not tables:
+        raise EntryError(f"{file}: must hold tables [models.NAME] and nothing else")
+    return [_Table(file, name, table).entry() for name, table in tables.items()]
+
+
+class _Table:
+    """One table [models.NAME], while it is read: every key may be taken once."""
+
+    def __init__(self, file: Path, name: str, table: dict[str, Any], within: str = "") -> None:
+        self._file = file
+        self._name = name
+        self._within = within
+        self._table = dict(table)
+
+    def entry(self) -> Entry:
+        builder = self._take("builder", str, "")
+        torchvision = self._take("torchvision", str, "")
+        if bool(builder) == bool(torchvision):
+            raise self._error("must have either `builder` or `torchvision`")
+        if builder and builder.count(":") != 1:
+            raise self._error(f"`builder` must be MODULE:CALLABLE, not {builder!r}")
+        entry = Entry(
+            name=self._name,
+            builder=builder,
+            torchvision=torchvision,
+            arguments=self._take("arguments", dict, {}),
+            weights=self._weights(),
+            weights_sha256=self._take("weights_sha256", str, "").lower(),
+            seed=self._take("seed", int, 0),
+            labels=self._labels(),
+            preprocessing=self._preprocessing(),
+            version=self._take("version", str, "1"),
+            pool=self._take("pool", str, tasks.DEFAULT_POOL),
+            device=self._take("device", str, "auto"),
+            batch_size=self._take("batch_size", int, 0) or None,
+        )
+        self._done()
+        return entry
+
+    def _weights(self) -> Path | None:
+        given = self._take("weights", str, "")
+        if not given:
+            return None
+        path: Path = self._file.parent / given
+        if path.suffix not in (".safetensors", ".pth", ".pt"):
+            raise self._error(f"`weights` must be a .safetensors or .pth file, not {given!r}")
+        if not path.is_file():
+            raise self._error(f"`weights`: there is no file {path}")
+        return path
+
+    def _labels(self) -> tuple[str, ...]:
+        given = self._table.pop("labels", [])
+        if isinstance(given, list) and all(isinstance(label, str) for label in given):
+            return tuple(given)
+        if given == "imagenet":
+            from torchvision.models._meta import _IMAGENET_CATEGORIES
+
+            return tuple(_IMAGENET_CATEGORIES)
+        if not isinstance(given, str):
+            raise self._error('`labels` must be a list of strings, "imagenet" or a file of lines')
+        path = self._file.parent / given
+        if not path.is_file():
+            raise self._error(f"`labels`: there is no file {path}")
+        return tuple(path.read_text().splitlines())
+
+    def _preprocessing(self) -> Preprocessing:
+        table = _Table(self._file, self._name, self._take("input", dict, {}), "input.")
+        shape = table._take("shape", list, [3, 224, 224])
+        if len(shape) != 3 or shape[0] not in (1, 3) or not all(_is_length(n) for n in shape):
+            raise table._error(f"`input.shape` must be [1 or 3, height, width], not {shape}")
+        channels = shape[0]
+        mean = table._take("mean", list, list(IMAGENET_MEAN if channels == 3 else (0.5,)))
+        std = table._take("std", list, list(IMAGENET_STD if channels == 3 else (0.5,)))
+        if len(mean) != channels or len(std) != channels or not all(value > 0 for value in std):
+            raise table._error(f"`input.mean` and `input.std` must have {channels} values, std > 0")
+        interpolation = table._take("interpolation", str, "bilinear")
+        if interpolation not in INTERPOLATIONS:
+            allowed = ", ".join(INTERPOLATIONS)
+            raise table._error(f"`input.interpolation` must be one of {allowed}")
+        resize = table._take("resize", int, 0)
+        table._done()
+        return Preprocessing(
+            input_shape=(channels, shape[1], shape[2]),
+            resize=resize or None,
+            mean=tuple(float(value) for value in mean),
+            std=tuple(float(value) for value in std),
+            interpolation=interpolation,
+        )
+
+    def _take(self, key: str, kind: type[Any], default: Any) -> Any:
+        value = self._table.pop(key, default)
+        if not isinstance(value, kind) or isinstance(value, bool):
+            raise self._error(f"`{self._within}{key}` must be a {kind.__name__}, not {value!r}")
+        return value
+
+    def _done(self) -> None:
+        if self._table:
+            unknown = ", ".join(f"`{self._within}{key}`" for key in self._table)
+            raise self._error(f"unknown {unknown}")
+
+    def _error(self, message: str) -> EntryError:
+        return EntryError(f"{self._file}: [models.{self._name}]: {message}")
+
+
+def _is_length(value: object) -> bool:
+    return isinstance(value, int) and value > 0

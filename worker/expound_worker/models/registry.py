@@ -1,0 +1,132 @@
+"""The models that a worker has loaded."""
+
+import hashlib
+import importlib
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import safetensors.torch
+import torch
+import torchvision.models
+from torch import Tensor, nn
+
+from expound_worker.models.entry import Entry, EntryError, read_entries
+from expound_worker.models.layers import find_layers
+from expound_worker.models.model import Model
+
+logger = logging.getLogger(__name__)
+
+CPU_BATCH_SIZE = 16
+CUDA_BATCH_SIZE = 64
+
+
+class Registry:
+    """The loaded models by name."""
+
+    def __init__(self, models: list[Model]) -> None:
+        self._models = {model.name: model for model in models}
+
+    @classmethod
+    def load(cls, path: str | Path, pool: str) -> "Registry":
+        """Loads the models of a pool from ``models.toml``.
+
+        Python builders are found on the usual path and in the folder of the file.
+
+        Raises:
+            EntryError: an entry is wrong, or its model cannot be loaded.
+        """
+        folder = str(Path(path).resolve().parent)
+        if folder not in sys.path:
+            sys.path.append(folder)
+        return cls([load(entry) for entry in read_entries(path) if entry.pool == pool])
+
+    def __iter__(self) -> Iterator[Model]:
+        return iter(self._models.values())
+
+    def get(self, name: str) -> Model | None:
+        """The model of that name; None when it is not among them."""
+        return self._models.get(name)
+
+
+def load(entry: Entry) -> Model:
+    """Builds and probes the model of an entry. Raises EntryError when it cannot be."""
+    device = _device(entry.device)
+    try:
+        module = _build(entry).eval().requires_grad_(False).to(device)
+        logits = _probe(module, entry.preprocessing.input_shape, device)
+    except EntryError:
+        raise
+    except Exception as error:
+        raise EntryError(f"[models.{entry.name}]: {type(error).__name__}: {error}") from error
+    class_count = logits.shape[1]
+    if entry.labels and len(entry.labels) != class_count:
+        raise EntryError(
+            f"[models.{entry.name}]: `labels` has {len(entry.labels)} labels, but the model has "
+            f"{class_count} classes"
+        )
+    default_size = CUDA_BATCH_SIZE if device.type == "cuda" else CPU_BATCH_SIZE
+    return Model(
+        name=entry.name,
+        version=entry.version,
+        digest=_digest(module),
+        pool=entry.pool,
+        module=module,
+        device=device,
+        preprocessing=entry.preprocessing,
+        labels=entry.labels,
+        class_count=class_count,
+        layers=find_layers(module, entry.preprocessing.input_shape, device),
+        batch_size=entry.batch_size or default_size,
+    )
+
+
+def _build(entry: Entry) -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(entry.seed)
+        if entry.torchvision:
+            arguments = {"weights": None, **entry.arguments}
+            module = torchvision.models.get_model(entry.torchvision, **arguments)
+        else:
+            path, _, name = entry.builder.partition(":")
+            module = getattr(importlib.import_module(path), name)(**entry.arguments)
+    if not isinstance(module, nn.Module):
+        raise EntryError(f"[models.{entry.name}]: the builder gave no torch.nn.Module")
+    if entry.weights is not None:
+        module.load_state_dict(_read_weights(entry.weights, entry.weights_sha256))
+    return module
+
+
+def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise EntryError(f"{path}: its SHA-256 is not `weights_sha256`")
+    if path.suffix == ".safetensors":
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        return tensors
+    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
+
+
+def _probe(module: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> Tensor:
+    with torch.inference_mode():
+        logits = module(torch.zeros((2, *input_shape), device=device))
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
+        given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+        raise EntryError(f"the model must give logits (N, classes), not {given}")
+    return logits
+
+
+def _digest(module: nn.Module) -> str:
+    """SHA-256 of all weights and buffers with their names."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(module.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return torch.device(name)

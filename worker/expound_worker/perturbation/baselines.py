@@ -1,0 +1,110 @@
+"""Baselines: what stands in for a part of the image that is taken away."""
+
+import math
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torchvision.transforms.functional import gaussian_blur
+
+from expound.reasons import Reason
+from expound.tensors import from_tensor
+from expound.v1 import method_pb2
+from expound_worker.methods.method import MethodError
+from expound_worker.models.preprocessing import Preprocessing
+
+_BLUR_REACH = 3
+"""Radius of the blur's kernel in standard deviations."""
+
+
+def make_baseline(
+    baseline: method_pb2.Baseline,
+    preprocessing: Preprocessing,
+    image: Tensor,
+    seed: int,
+    segments: NDArray[np.int32] | None = None,
+) -> Tensor:
+    """Makes the baseline of an image.
+
+    Args:
+        baseline: which one, its defaults filled in.
+        preprocessing: the model's; normalises colours.
+        image: (C, H, W) float32 in model input units.
+        seed: seed of the noise, which is the same on every device.
+        segments: (H, W) segment of each pixel, for methods that have them.
+
+    Returns:
+        (C, H, W) float32 on the image's device, in model input units.
+
+    Raises:
+        MethodError: the baseline does not fit the image or the method.
+    """
+    kind = baseline.WhichOneof("baseline")
+    match kind:
+        case "zero":
+            return torch.zeros_like(image)
+        case "color":
+            color = (baseline.color.red, baseline.color.green, baseline.color.blue)
+            return preprocessing.normalize_color(color).to(image).expand_as(image).contiguous()
+        case "blur":
+            return _blurred(image, baseline.blur.sigma)
+        case "noise":
+            generator = torch.Generator().manual_seed(seed)
+            noise = torch.randn(image.shape, generator=generator)
+            return (noise * baseline.noise.stdev).to(image)
+        case "segment_mean":
+            return _segment_means(image, segments)
+        case "tensor":
+            return _given(baseline, image)
+        case _:
+            raise MethodError(Reason.INVALID_FIELD, "a baseline must be chosen", field="baseline")
+
+
+def _blurred(image: Tensor, sigma: float) -> Tensor:
+    """Blurs along one axis and then along the other, which is the same and far cheaper.
+
+    The image is mirrored at its edges, so the kernel must not reach beyond its length.
+    """
+    height, width = image.shape[1:]
+    across = gaussian_blur(image, [_kernel_size(sigma, width), 1], [sigma, sigma])
+    blurred: Tensor = gaussian_blur(across, [1, _kernel_size(sigma, height)], [sigma, sigma])
+    return blurred
+
+
+def _kernel_size(sigma: float, length: int) -> int:
+    return 2 * min(math.ceil(_BLUR_REACH * sigma), length - 1) + 1
+
+
+def _segment_means(image: Tensor, segments: NDArray[np.int32] | None) -> Tensor:
+    if segments is None:
+        raise MethodError(
+            Reason.INVALID_FIELD,
+            "segment_mean needs a method that cuts the image into segments: use zero, color, blur, "
+            "noise or tensor",
+            field="baseline.segment_mean",
+        )
+    index = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
+    sizes = torch.bincount(index).double()
+    sums = torch.zeros(len(image), len(sizes), dtype=torch.float64, device=image.device)
+    sums.index_add_(1, index, image.flatten(1).double())
+    return (sums / sizes)[:, index].to(image).view_as(image)
+
+
+def _given(baseline: method_pb2.Baseline, image: Tensor) -> Tensor:
+    values = from_tensor(baseline.tensor)
+    if values.shape != tuple(image.shape) or values.dtype not in (np.float32, np.float64):
+        raise MethodError(
+            Reason.INVALID_FIELD,
+            f"the baseline must be FLOAT32 or FLOAT64 of the input's shape {list(image.shape)}, "
+            f"not {values.dtype} of shape {list(values.shape)}",
+            field="baseline.tensor",
+        )
+    tensor = torch.from_numpy(values.copy()).to(image)
+    if not tensor.isfinite().all():
+        raise MethodError(
+            Reason.INVALID_FIELD,
+            "the baseline must not have NaN or infinity",
+            field="baseline.tensor",
+        )
+    return tensor

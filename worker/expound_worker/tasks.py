@@ -1,0 +1,69 @@
+"""The Celery tasks: each takes its ticket to the child's `Device`, and nothing more."""
+
+import logging
+import os
+import signal
+from typing import TYPE_CHECKING
+
+from celery import current_app, shared_task
+from celery.signals import worker_process_init, worker_process_shutdown
+
+from expound import tasks
+from expound_worker.settings import Settings
+
+if TYPE_CHECKING:
+    from expound_worker.device import Device
+
+FAILED_START = signal.SIGUSR2
+"""Signal by which the child tells the worker that its models cannot be loaded."""
+
+logger = logging.getLogger(__name__)
+
+# Celery gives a task no place to keep what its process has loaded, so this is the one global: the
+# device of this child process, from its start to its end.
+_device: "Device | None" = None
+
+
+@worker_process_init.connect
+def _start(**_: object) -> None:
+    global _device
+    logging.getLogger("expound_worker").setLevel(logging.INFO)
+    # Only the child loads torch and the models: the process that waits for tickets stays small.
+    from expound_worker.device import Device
+    from expound_worker.models.entry import EntryError
+
+    try:
+        _device = Device(Settings.from_environment(os.environ), send=_send)
+    except EntryError as error:
+        logger.error("the worker cannot start: %s", error)
+        os.kill(os.getppid(), FAILED_START)
+    else:
+        _device.start()
+
+
+@worker_process_shutdown.connect
+def _stop(**_: object) -> None:
+    if _device is not None:
+        _device.stop()
+
+
+@shared_task(name=tasks.EXPLAIN)
+def explain(explanation_id: str) -> None:
+    """Predicts, runs the gradient methods and hands out the perturbation methods."""
+    _started().explain(explanation_id)
+
+
+@shared_task(name=tasks.PERTURB)
+def perturb(explanation_id: str, method_index: int) -> None:
+    """Runs one perturbation method."""
+    _started().perturb(explanation_id, method_index)
+
+
+def _started() -> "Device":
+    if _device is None:
+        raise RuntimeError("tasks run in a child process of a worker alone")
+    return _device
+
+
+def _send(explanation_id: str, method_index: int, queue: str) -> None:
+    current_app.send_task(tasks.PERTURB, (explanation_id, method_index), queue=queue)
