@@ -6,6 +6,7 @@ functions, the SDK makes its method classes and the documentation from them.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -26,11 +27,13 @@ class Violation:
     description: str
 
 
+@cache
 def rule(field: FieldDescriptor) -> parameter_pb2.ParameterRule:
     """The rule written beside a field in the .proto; an empty one where there is none."""
     return field.GetOptions().Extensions[parameter_pb2.parameter]
 
 
+@cache
 def default(field: FieldDescriptor) -> float | int | bool | str | None:
     """The default of a field; None without.
 
@@ -61,7 +64,7 @@ def allowed(field: FieldDescriptor) -> str:
 
 def resolve(message: Message) -> None:
     """Fills every absent parameter that has a default, in place, through all set sub-messages."""
-    for field in _fields(message):
+    for field in _fields(message.DESCRIPTOR):
         if default(field) is not None and not _given(message, field) and not _is_choice(field):
             _fill(message, field)
     for child, _ in children(message, ""):
@@ -70,7 +73,7 @@ def resolve(message: Message) -> None:
 
 def violations(message: Message, path: str = "") -> Iterator[Violation]:
     """Every field, at any depth, whose value is outside the range written beside it."""
-    for field in _fields(message):
+    for field in _fields(message.DESCRIPTOR):
         field_path = f"{path}.{field.name}" if path else field.name
         if field.enum_type is not None and not field.is_repeated:
             number = getattr(message, field.name)
@@ -92,8 +95,7 @@ def children(message: Message, path: str = "") -> Iterator[tuple[Message, str]]:
     server walk through a million of them.
     """
     for field, value in message.ListFields():
-        opaque = _is_duration(field) or _is_message(field, tensor_pb2.Tensor.DESCRIPTOR)
-        if field.type != FieldDescriptor.TYPE_MESSAGE or opaque:
+        if not _holds_parameters(field):
             continue
         field_path = f"{path}.{field.name}" if path else field.name
         if not field.is_repeated:
@@ -104,7 +106,11 @@ def children(message: Message, path: str = "") -> Iterator[tuple[Message, str]]:
 
 def method_fields() -> list[FieldDescriptor]:
     """The fields of the `Method` oneof, in the order of the contract: one a method."""
-    return [field for field in _fields(method_pb2.Method()) if field.containing_oneof is not None]
+    return [
+        field
+        for field in _fields(method_pb2.Method.DESCRIPTOR)
+        if field.containing_oneof is not None
+    ]
 
 
 def method_names() -> list[str]:
@@ -112,9 +118,16 @@ def method_names() -> list[str]:
     return [field.name for field in method_fields()]
 
 
-def _fields(message: Message) -> list[FieldDescriptor]:
+@cache
+def _fields(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
     # The stubs call the C implementation of descriptors another type.
-    return cast(list[FieldDescriptor], list(message.DESCRIPTOR.fields))
+    return cast(tuple[FieldDescriptor, ...], tuple(descriptor.fields))
+
+
+@cache
+def _holds_parameters(field: FieldDescriptor) -> bool:
+    opaque = _is_duration(field) or _is_message(field, tensor_pb2.Tensor.DESCRIPTOR)
+    return field.type == FieldDescriptor.TYPE_MESSAGE and not opaque
 
 
 def _fill(message: Message, field: FieldDescriptor) -> None:
@@ -183,6 +196,7 @@ def _length_unit(field: FieldDescriptor) -> str:
     }.get(field.type, "")
 
 
+@cache
 def _is_duration(field: FieldDescriptor) -> bool:
     return _is_message(field, Duration.DESCRIPTOR)
 

@@ -20,7 +20,7 @@ Keys, all under ``expound:``
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
 ``workers``                 zset     workers by the time until which they count as alive
-``doorbell``                channel the id of an explanation to which something happened
+``doorbell``                channel ``ID`` of what something happened to, ``ID ended`` at its end
 ==========================  ======  ==========================================================
 
 Fields of a record: ``request`` (serialised, resolved, without inputs), ``state``, ``error``,

@@ -19,5 +19,5 @@ for _, name in ipairs(gone) do
 end
 redis.call('ZREM', PREFIX .. 'index', id)
 redis.call('ZREM', PREFIX .. 'deadlines', id)
-redis.call('PUBLISH', PREFIX .. 'doorbell', id)
+ring(id, 'deleted')
 return 1

@@ -26,6 +26,11 @@ local function keep(key, expire_time)
   redis.call('PEXPIREAT', key, integer(math.floor(expire_time / 1000) + GRACE_MS))
 end
 
+-- Tells all servers that something happened, and whether that was the end of it.
+local function ring(id, state)
+  redis.call('PUBLISH', PREFIX .. 'doorbell', id .. (is_open(state) and '' or ' ended'))
+end
+
 -- Adds an event to the explanation's stream and rings the doorbell.
 local function emit(id, ...)
   local key = record_key(id)
@@ -34,7 +39,7 @@ local function emit(id, ...)
   if sequence == 1 then
     keep(key .. ':events', redis.call('HGET', key, 'expire_time'))
   end
-  redis.call('PUBLISH', PREFIX .. 'doorbell', id)
+  ring(id, redis.call('HGET', key, 'state'))
 end
 
 -- Whether a unit runs, and this is its newest attempt.

@@ -1,0 +1,114 @@
+"""The server put together: the only place that knows all parts, and the order of start and stop."""
+
+import asyncio
+
+import grpc
+from grpc_health.v1 import health
+from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
+from grpc_reflection.v1alpha import reflection
+
+from expound.v1 import explanation_service_pb2, model_service_pb2
+from expound.v1.explanation_service_pb2_grpc import add_ExplanationServiceServicer_to_server
+from expound.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from expound_server.broker import Broker
+from expound_server.catalogue import Catalogue
+from expound_server.deadlines import run_deadlines
+from expound_server.doorbell import Doorbell
+from expound_server.explanation_servicer import ExplanationServicer
+from expound_server.explanations import Explanations
+from expound_server.health import Health
+from expound_server.interceptors.errors import ErrorInterceptor
+from expound_server.interceptors.logging import LoggingInterceptor
+from expound_server.model_servicer import ModelServicer
+from expound_server.models import Models
+from expound_server.settings import Settings
+from expound_server.store import Store, connect
+from expound_server.watches import Watches
+
+_SERVICES = (
+    explanation_service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name,
+    model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
+)
+
+
+class App:
+    """One server process; made inside a running event loop."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._redis = connect(settings.redis_url, settings.redis_connections)
+        self._store = Store(self._redis)
+        self._catalogue = Catalogue(self._store)
+        self._broker = Broker(settings.redis_url)
+        self._doorbell = Doorbell(self._redis)
+        self._health = Health(self._catalogue, _SERVICES)
+        self._explanations = Explanations(
+            self._store,
+            self._catalogue,
+            self._broker,
+            self._doorbell,
+            settings.max_message_bytes,
+        )
+        self._watches = Watches(self._store, self._doorbell)
+        self._server = self._make_server()
+
+    async def start(self) -> int:
+        """Starts to serve, and gives the port. Raises RuntimeError when the port is taken."""
+        port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        await self._health.update()
+        self._loops = [
+            asyncio.create_task(loop)
+            for loop in (self._doorbell.run(), run_deadlines(self._store), self._health.run())
+        ]
+        await self._server.start()
+        return port
+
+    async def serve(self) -> None:
+        """Never returns; raises what a background loop fails with, for then nothing can go on."""
+        ended, _ = await asyncio.wait(self._loops, return_when=asyncio.FIRST_COMPLETED)
+        for loop in ended:
+            loop.result()
+
+    async def stop(self) -> None:
+        """Turns new work away, lets calls end within the grace, then stops everything."""
+        await self._health.drain()
+        self._watches.stop()
+        self._explanations.stop()
+        await self._server.stop(self._settings.grace_s)
+        for loop in self._loops:
+            loop.cancel()
+        await asyncio.wait(self._loops)
+        self._broker.close()
+        await self._redis.aclose()
+
+    def _make_server(self) -> grpc.aio.Server:
+        server = grpc.aio.server(
+            # The first one is the outermost: it logs the status that the second one decides on.
+            interceptors=[LoggingInterceptor(), ErrorInterceptor()],
+            options=_options(self._settings.max_message_bytes),
+        )
+        explanations = ExplanationServicer(self._explanations, self._watches)
+        add_ExplanationServiceServicer_to_server(explanations, server)
+        add_ModelServiceServicer_to_server(ModelServicer(Models(self._catalogue)), server)
+        add_HealthServicer_to_server(self._health.servicer, server)
+        reflection.enable_server_reflection(
+            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+        )
+        return server
+
+
+def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+    return [
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_send_message_length", max_message_bytes),
+        # Two servers on one port would share its calls without a word.
+        ("grpc.so_reuseport", 0),
+        # A dead peer is noticed after 20 + 5 s; without the ping timeout it would take a minute.
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        ("grpc.http2.ping_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        # Clients may do the same; the default would turn them away for it.
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+    ]

@@ -1,0 +1,50 @@
+"""The models that live workers serve."""
+
+import time
+from collections.abc import Mapping
+
+from expound.v1.model_service_pb2 import Model
+from expound.v1.worker_pb2 import WorkerCard
+from expound_server.errors import ModelNotFound
+from expound_server.names import model_name
+from expound_server.store import Store
+
+_FRESH_S = 1.0
+
+
+class Catalogue:
+    """Cards of the live workers, read from Redis at most about once a second."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._workers: list[WorkerCard] = []
+        self._models: dict[str, Model] = {}
+        self._read_at_s = float("-inf")
+
+    async def kinds(self) -> set[str]:
+        """Kinds of work that some live worker takes."""
+        await self._refresh(_FRESH_S)
+        return {kind for worker in self._workers for kind in worker.kinds}
+
+    async def models(self) -> Mapping[str, Model]:
+        """Served models by name."""
+        await self._refresh(_FRESH_S)
+        return self._models
+
+    async def model(self, name: str) -> Model:
+        """One served model. Raises ModelNotFound, which names those that are."""
+        if name not in await self.models():
+            # A worker may have come up since.
+            await self._refresh(0)
+        if name not in self._models:
+            raise ModelNotFound(name, list(self._models))
+        return self._models[name]
+
+    async def _refresh(self, max_age_s: float) -> None:
+        if time.monotonic() - self._read_at_s <= max_age_s:
+            return
+        self._workers = await self._store.workers()
+        self._models = {
+            model_name(model.name): model for worker in self._workers for model in worker.models
+        }
+        self._read_at_s = time.monotonic()

@@ -1,0 +1,112 @@
+"""The doorbell: one subscription a process tells all waiting calls that something happened."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Iterator
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from expound.records import DOORBELL
+from expound_server.cancellation import check_cancelled
+
+_log = logging.getLogger(__name__)
+
+_RECONNECT_DELAY_S = 0.5
+_CHECK_S = 1.0
+# A ring can be lost with its connection; who waits looks again so often in any case.
+_LOOK_AGAIN_S = 10.0
+
+
+class Bell:
+    """The bell of one explanation, for all who wait for it.
+
+    Attributes:
+        last_ring: number of its last ring; compare it before and after a look.
+    """
+
+    def __init__(self, last_ring: int) -> None:
+        self.last_ring = last_ring
+        self.listeners = 0
+        self._rung = asyncio.Event()
+
+    def ring(self, number: int) -> None:
+        """Wakes all who wait."""
+        self.last_ring = number
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def wait(self, seen_ring: int, timeout_s: float = _LOOK_AGAIN_S) -> None:
+        """Waits for a ring behind the one seen, but not for ever: look again in any case."""
+        check_cancelled()
+        if self.last_ring == seen_ring:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(timeout_s, _LOOK_AGAIN_S)):
+                    await self._rung.wait()
+
+
+class Doorbell:
+    """Rings the bells of those who wait for an explanation.
+
+    A ring says no more than "look again". Rings may be missed while the connection is away, so
+    all bells ring when it is lost and when it is back.
+    """
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._bells: dict[tuple[str, bool], Bell] = {}
+        self._rings = 0
+
+    @contextlib.contextmanager
+    def bell(self, explanation_id: str, *, at_end: bool = False) -> Iterator[Bell]:
+        """The bell that rings whenever something happens to the explanation, or at its end."""
+        key = (explanation_id, at_end)
+        bell = self._bells.setdefault(key, Bell(self._rings))
+        bell.listeners += 1
+        try:
+            yield bell
+        finally:
+            bell.listeners -= 1
+            if not bell.listeners:
+                del self._bells[key]
+
+    def ring(self, explanation_id: str, *, ended: bool) -> None:
+        """Rings for one explanation."""
+        # Counted even when nobody listens: no two looks behind different rings share a number.
+        self._rings += 1
+        for at_end in {False, ended}:
+            if bell := self._bells.get((explanation_id, at_end)):
+                bell.ring(self._rings)
+
+    def ring_all(self) -> None:
+        """Rings for all."""
+        for explanation_id, _ in list(self._bells):
+            self.ring(explanation_id, ended=True)
+
+    async def run(self) -> None:
+        """Listens for ever, and connects again when the connection is lost."""
+        while True:
+            try:
+                await self._listen()
+            except RedisError as error:
+                _log.warning("doorbell lost: %s", error)
+                self.ring_all()
+            check_cancelled()
+            await asyncio.sleep(_RECONNECT_DELAY_S)
+
+    async def _listen(self) -> None:
+        async with self._redis.pubsub() as subscription:
+            await subscription.subscribe(DOORBELL)
+            while True:
+                check_cancelled()
+                # With a timeout, so that the connection is checked while nothing happens.
+                message = await subscription.get_message(timeout=_CHECK_S)
+                if message is None:
+                    continue
+                if message["type"] == "message":
+                    explanation_id, _, what = message["data"].decode().partition(" ")
+                    self.ring(explanation_id, ended=what == "ended")
+                else:
+                    # Subscribed, or subscribed again after a loss that the client mended itself.
+                    self.ring_all()

@@ -1,0 +1,158 @@
+"""The core: takes requests in, and tells what became of them. Knows no gRPC and no Celery."""
+
+import contextlib
+import time
+
+from expound.reasons import Reason, status
+from expound.v1 import explanation_pb2, explanation_service_pb2
+from expound_server import fields, names, pages
+from expound_server.broker import Broker
+from expound_server.catalogue import Catalogue
+from expound_server.doorbell import Doorbell
+from expound_server.errors import (
+    AnswerTooLarge,
+    ExplanationEnded,
+    ExplanationNotFound,
+    RequestIdReused,
+)
+from expound_server.record import Record
+from expound_server.store import Store
+from expound_server.submission import prepare
+from expound_server.validation import check_fields
+
+_FULL = explanation_pb2.EXPLANATION_VIEW_FULL
+_BASIC = explanation_pb2.EXPLANATION_VIEW_BASIC
+_DEFAULT_PAGE_SIZE = 25
+_PAGE_KIND = "explanations"
+# So much before the caller's own deadline, a wait ends with what there is.
+_ANSWER_S = 0.1
+_CANCELLED = status(Reason.CANCELLED, "the explanation was cancelled").SerializeToString()
+
+
+class Explanations:
+    """All that can be asked about explanations.
+
+    Every method raises InvalidRequest for a field that breaks its rule, ExplanationNotFound for
+    an explanation that is not there, and redis-py's errors when Redis is away.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        catalogue: Catalogue,
+        broker: Broker,
+        doorbell: Doorbell,
+        max_message_bytes: int,
+    ) -> None:
+        self._store = store
+        self._catalogue = catalogue
+        self._broker = broker
+        self._doorbell = doorbell
+        self._max_message_bytes = max_message_bytes
+        self._stopping = False
+
+    def stop(self) -> None:
+        """Ends all waits, which answer with what there is."""
+        self._stopping = True
+        self._doorbell.ring_all()
+
+    async def explain(
+        self, request: explanation_pb2.ExplainRequest, time_left_s: float | None
+    ) -> explanation_pb2.Explanation:
+        """Accepts a request, and waits for its end as long as it asks.
+
+        Args:
+            request: the request; its defaults are filled in, and its inputs taken out.
+            time_left_s: time until the caller gives up; None for never.
+
+        Raises:
+            ModelNotFound: no live worker serves the model.
+            MethodNotImplemented: the workers of the model lack a method.
+            MethodUnsupported: a method cannot explain the model.
+            RequestIdReused: the request id belongs to another request.
+            BrokerUnavailable: it is stored, but no worker could be told.
+        """
+        ends_at_s = time.monotonic() + _wait_s(request, time_left_s)
+        submission = await prepare(request, self._catalogue)
+        if request.validate_only:
+            return explanation_pb2.Explanation(request=submission.request)
+        outcome, explanation_id = await self._store.create(
+            names.new_explanation_id(), submission.request, submission.inputs, submission.digest
+        )
+        if outcome == "conflict":
+            name = names.explanation_name(explanation_id)
+            raise RequestIdReused(request.request_id, name)
+        if outcome == "created" or await self._is_pending(explanation_id):
+            await self._broker.send_explain(explanation_id, submission.pool)
+        return await self._answer(await self._wait(explanation_id, ends_at_s), _FULL)
+
+    async def get(
+        self, request: explanation_service_pb2.GetExplanationRequest
+    ) -> explanation_pb2.Explanation:
+        """Gives one explanation."""
+        check_fields(request)
+        record = await self._store.record(names.explanation_id(request.name))
+        return await self._answer(record, request.view or _FULL)
+
+    async def list(
+        self, request: explanation_service_pb2.ListExplanationsRequest
+    ) -> explanation_service_pb2.ListExplanationsResponse:
+        """Gives a page of explanations, newest first."""
+        check_fields(request)
+        page_size = pages.size(request.page_size, _DEFAULT_PAGE_SIZE)
+        page = explanation_service_pb2.ListExplanationsResponse()
+        before_us: int | None = None
+        if request.page_token:
+            before_us = pages.position(_PAGE_KIND, request.page_token, int)
+        async with contextlib.aclosing(self._store.newest(before_us)) as found:
+            async for record in found:
+                if len(page.explanations) == page_size:
+                    page.next_page_token = pages.token(_PAGE_KIND, before_us)
+                    break
+                with contextlib.suppress(ExplanationNotFound):
+                    page.explanations.append(await self._answer(record, _BASIC))
+                    before_us = record.create_time_us
+        return page
+
+    async def cancel(
+        self, request: explanation_service_pb2.CancelExplanationRequest
+    ) -> explanation_pb2.Explanation:
+        """Cancels what is unfinished. Raises ExplanationEnded when nothing is."""
+        explanation_id = names.explanation_id(request.name)
+        cancelled = explanation_pb2.STATE_CANCELLED
+        if not await self._store.end(explanation_id, cancelled, _CANCELLED):
+            raise ExplanationEnded(request.name)
+        return await self._answer(await self._store.record(explanation_id), _FULL)
+
+    async def delete(self, request: explanation_service_pb2.DeleteExplanationRequest) -> None:
+        """Deletes an explanation and all its data."""
+        await self._store.delete(names.explanation_id(request.name))
+
+    async def _is_pending(self, explanation_id: str) -> bool:
+        record = await self._store.record(explanation_id)
+        return record.state == explanation_pb2.STATE_PENDING
+
+    async def _wait(self, explanation_id: str, ends_at_s: float) -> Record:
+        """Gives the record when it has reached its end, or when the wait is over."""
+        with self._doorbell.bell(explanation_id, at_end=True) as bell:
+            while True:
+                ring = bell.last_ring
+                record = await self._store.record(explanation_id)
+                left_s = ends_at_s - time.monotonic()
+                if fields.is_terminal(record.state) or left_s <= 0 or self._stopping:
+                    return record
+                await bell.wait(ring, left_s)
+
+    async def _answer(
+        self, record: Record, view: explanation_pb2.ExplanationView.ValueType
+    ) -> explanation_pb2.Explanation:
+        results = await self._store.results(record)
+        explanation = record.explanation(results, with_tensors=view == _FULL)
+        if explanation.ByteSize() > self._max_message_bytes:
+            raise AnswerTooLarge(explanation.name, explanation.ByteSize(), self._max_message_bytes)
+        return explanation
+
+
+def _wait_s(request: explanation_pb2.ExplainRequest, time_left_s: float | None) -> float:
+    asked_s = request.wait.seconds + request.wait.nanos / 1e9
+    return asked_s if time_left_s is None else min(asked_s, time_left_s - _ANSWER_S)

@@ -1,0 +1,59 @@
+"""An interceptor that runs something around every call."""
+
+from abc import abstractmethod
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager, aclosing
+from typing import Any, TypeAlias
+
+import grpc
+from grpc.aio import ServerInterceptor, ServicerContext
+
+Context: TypeAlias = ServicerContext[Any, Any]
+_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+
+# The services next to ours, health and reflection, are probed all the time and left alone.
+_OURS = "/expound.v1."
+
+
+class CallInterceptor(ServerInterceptor):
+    """Runs every call of our services, unary or server-streaming, inside a context manager."""
+
+    @abstractmethod
+    def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
+        """What runs around a call of the method."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["_Handler | None"]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> "_Handler | None":
+        """Wraps the handler of a call."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or not method.startswith(_OURS):
+            return handler
+        codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.response_streaming:
+            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler), *codec)
+        return grpc.unary_unary_rpc_method_handler(self._unary(method, handler), *codec)
+
+    def _unary(self, method: str, handler: _Handler) -> Callable[[Any, Context], Awaitable[Any]]:
+        answer: Any = handler.unary_unary
+
+        async def call(request: Any, context: Context) -> Any:
+            async with self.around(method, context):
+                return await answer(request, context)
+
+        return call
+
+    def _stream(
+        self, method: str, handler: _Handler
+    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
+        answer: Any = handler.unary_stream
+
+        async def call(request: Any, context: Context) -> AsyncGenerator[Any, None]:
+            async with self.around(method, context), aclosing(answer(request, context)) as events:
+                async for event in events:
+                    yield event
+
+        return call

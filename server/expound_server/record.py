@@ -1,0 +1,99 @@
+"""The record of an explanation as Redis holds it, and what callers are told of it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from expound.v1 import explanation_pb2
+from expound_server import fields
+from expound_server.names import explanation_name
+
+_TENSORS = ("values", "segments", "weights", "standard_errors")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One explanation's record: its id, and the fields of its hash."""
+
+    explanation_id: str
+    hash: Mapping[bytes, bytes]
+
+    @cached_property
+    def request(self) -> explanation_pb2.ExplainRequest:
+        """The request as it runs, without its inputs."""
+        return explanation_pb2.ExplainRequest.FromString(self._field("request"))
+
+    @property
+    def state(self) -> explanation_pb2.State.ValueType:
+        """State of the whole."""
+        return fields.state(self._field("state"))
+
+    @property
+    def create_time_us(self) -> int:
+        """When it was accepted, in microseconds since 1970."""
+        return int(self._field("create_time"))
+
+    def succeeded(self) -> list[int]:
+        """Indices of the methods that have a result."""
+        return [
+            index
+            for index in range(len(self.request.methods))
+            if fields.state(self._field(f"{index}:state")) == explanation_pb2.STATE_SUCCEEDED
+        ]
+
+    def explanation(
+        self, results: Mapping[int, bytes], *, with_tensors: bool
+    ) -> explanation_pb2.Explanation:
+        """Puts the record and the stored results of its methods, by index, together."""
+        predictions = explanation_pb2.PredictionsReady.FromString(self._field("predictions"))
+        provenance = self._field("provenance")
+        return explanation_pb2.Explanation(
+            name=explanation_name(self.explanation_id),
+            request=self.request,
+            state=self.state,
+            error=fields.status(self._field("error")),
+            predictions=predictions.predictions,
+            results=[
+                self.result(index, results.get(index, b""), with_tensors=with_tensors)
+                for index in range(len(self.request.methods))
+            ],
+            provenance=explanation_pb2.Provenance.FromString(provenance) if provenance else None,
+            sequence=int(self._field("sequence")),
+            create_time=fields.timestamp(self._field("create_time")),
+            end_time=fields.timestamp(self._field("end_time")),
+            expire_time=fields.timestamp(self._field("expire_time")),
+        )
+
+    def result(
+        self, index: int, stored: bytes, *, with_tensors: bool
+    ) -> explanation_pb2.MethodResult:
+        """Puts the state of a method and its stored result, if it has one, together."""
+        method = self.request.methods[index]
+        progress = self._field(f"{index}:progress")
+        result = explanation_pb2.MethodResult.FromString(stored)
+        if not with_tensors:
+            _drop_tensors(result)
+        result.MergeFrom(
+            explanation_pb2.MethodResult(
+                key=method.key,
+                method=method.WhichOneof("method") or "",
+                state=fields.state(self._field(f"{index}:state")),
+                error=fields.status(self._field(f"{index}:error")),
+                progress=explanation_pb2.MethodProgressed.FromString(progress).progress
+                if progress
+                else None,
+                attempt=int(self._field(f"{index}:attempt") or 0),
+                start_time=fields.timestamp(self._field(f"{index}:start_time")),
+                end_time=fields.timestamp(self._field(f"{index}:end_time")),
+            )
+        )
+        return result
+
+    def _field(self, name: str) -> bytes:
+        return self.hash.get(name.encode(), b"")
+
+
+def _drop_tensors(result: explanation_pb2.MethodResult) -> None:
+    for attribution in result.attributions:
+        for tensor in _TENSORS:
+            attribution.ClearField(tensor)  # type: ignore[arg-type]  # a list of literals

@@ -1,0 +1,176 @@
+"""Explanations in Redis: every change is one script of the contract, every read one round trip."""
+
+from collections.abc import AsyncGenerator, Sequence
+from typing import Any, cast
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+
+from expound import records
+from expound.v1 import explanation_pb2, worker_pb2
+from expound_server import fields
+from expound_server.errors import ExplanationNotFound
+from expound_server.events import Entry, Tail
+from expound_server.names import explanation_name
+from expound_server.record import Record
+
+_SCRIPTS = ("create", "end", "expire", "delete", "workers")
+_ENTRIES_AT_ONCE = 100
+_RECORDS_AT_ONCE = 100
+
+
+def connect(url: str, max_connections: int) -> Redis:
+    """Makes a client that fails within seconds, and never sends a command twice.
+
+    A script whose reply was lost may have run, so nothing below the caller may repeat it.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=5,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+    )
+    return Redis.from_pool(pool)
+
+
+class Store:
+    """The explanations and workers that Redis knows."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._scripts = {name: redis.register_script(records.script(name)) for name in _SCRIPTS}
+
+    async def create(
+        self,
+        explanation_id: str,
+        request: explanation_pb2.ExplainRequest,
+        inputs: Sequence[bytes],
+        digest: str,
+    ) -> tuple[str, str]:
+        """Stores a request; gives "created", "existing" or "conflict", and the id.
+
+        Args:
+            explanation_id: id to store it under, unless its request id is known.
+            request: the resolved request, without its inputs.
+            inputs: its inputs, serialised.
+            digest: equal for requests that ask for the same.
+        """
+        outcome, stored_id = await self._run(
+            "create",
+            explanation_id,
+            request.request_id,
+            digest,
+            request.SerializeToString(),
+            request.timeout.ToMicroseconds(),
+            request.ttl.ToMicroseconds(),
+            len(request.methods),
+            *inputs,
+        )
+        return outcome.decode(), stored_id.decode()
+
+    async def record(self, explanation_id: str) -> Record:
+        """Reads a record. Raises ExplanationNotFound."""
+        hash_ = await self._redis.hgetall(records.record_key(explanation_id))
+        if not hash_:
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        return Record(explanation_id, cast(dict[bytes, bytes], hash_))
+
+    async def results(self, record: Record) -> dict[int, bytes]:
+        """Reads the serialised results of a record's methods, by index.
+
+        Raises ExplanationNotFound when it was deleted meanwhile.
+        """
+        indices = record.succeeded()
+        if not indices:
+            return {}
+        keys = [records.result_key(record.explanation_id, index) for index in indices]
+        results = cast(list[bytes | None], await self._redis.mget(keys))
+        found = {
+            index: result
+            for index, result in zip(indices, results, strict=True)
+            if result is not None
+        }
+        if len(found) < len(indices):
+            raise ExplanationNotFound(explanation_name(record.explanation_id))
+        return found
+
+    async def result(self, explanation_id: str, index: int) -> bytes:
+        """Reads the serialised result of one method. Raises ExplanationNotFound for none."""
+        result = await self._redis.get(records.result_key(explanation_id, index))
+        if result is None:
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        return cast(bytes, result)
+
+    async def tail(self, explanation_id: str, after_sequence: int) -> Tail:
+        """Reads what lies behind a sequence number. Raises ExplanationNotFound."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hmget(records.record_key(explanation_id), ["state", "sequence"])
+            pipeline.xrange(
+                records.events_key(explanation_id),
+                min=f"({after_sequence}-0",
+                count=_ENTRIES_AT_ONCE,
+            )
+            (state, newest), entries = await pipeline.execute()
+        if state is None:
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        return Tail(
+            fields.state(state),
+            int(newest),
+            [Entry(int(entry_id.split(b"-")[0]), entry) for entry_id, entry in entries],
+        )
+
+    async def newest(self, before_us: int | None) -> AsyncGenerator[Record, None]:
+        """Reads the records created before a time, newest first.
+
+        The times of creation are Redis' own, in microseconds, and so tell records apart.
+        """
+        while True:
+            found = await self._redis.zrange(
+                records.INDEX,
+                "+inf" if before_us is None else f"({before_us}",
+                "-inf",
+                desc=True,
+                byscore=True,
+                offset=0,
+                num=_RECORDS_AT_ONCE,
+                withscores=True,
+            )
+            entries = cast(list[tuple[bytes, float]], found)
+            if not entries:
+                return
+            for member, created_us in entries:
+                before_us = int(created_us)
+                try:
+                    yield await self.record(member.decode())
+                except ExplanationNotFound:
+                    await self._redis.zrem(records.INDEX, member)
+
+    async def end(
+        self, explanation_id: str, state: explanation_pb2.State.ValueType, error: bytes
+    ) -> bool:
+        """Ends what is unfinished; False when nothing was. Raises ExplanationNotFound."""
+        ended = await self._run("end", explanation_id, state, error, "", "")
+        if ended is None:
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        return bool(ended)
+
+    async def expire(self, deadline_error: bytes, ttl_error: bytes, limit: int) -> int:
+        """Ends what is past its deadline or ttl; gives how many were due, at most `limit`."""
+        return int(await self._run("expire", deadline_error, ttl_error, limit))
+
+    async def delete(self, explanation_id: str) -> None:
+        """Deletes an explanation. Raises ExplanationNotFound."""
+        if not await self._run("delete", explanation_id):
+            raise ExplanationNotFound(explanation_name(explanation_id))
+
+    async def workers(self) -> list[worker_pb2.WorkerCard]:
+        """Reads the cards of the live workers."""
+        return [worker_pb2.WorkerCard.FromString(card) for card in await self._run("workers")]
+
+    async def _run(self, name: str, *arguments: str | int | bytes) -> Any:
+        return await self._scripts[name](keys=[records.PREFIX], args=arguments)

@@ -1,0 +1,178 @@
+"""A worker moved by hand: it publishes a card, and runs the scripts that a real worker runs."""
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+import redis
+
+from expound import records, tasks
+from expound.reasons import Reason, status
+from expound.tensors import to_tensor
+from expound.v1 import explanation_pb2, model_service_pb2, worker_pb2
+
+Capability = model_service_pb2.Capability
+SUPPORTED = (
+    "saliency",
+    "integrated_gradients",
+    "grad_cam",
+    "lime",
+    "kernel_shap",
+    "partition_shap",
+)
+
+
+def model(
+    name: str, *, pool: str = tasks.DEFAULT_POOL, layers: bool = True
+) -> model_service_pb2.Model:
+    """Card of a model of inputs (3, 8, 6) and 4 classes; two of them are labelled "bird"."""
+    card = model_service_pb2.Model(
+        name=f"models/{name}",
+        pool=pool,
+        input_shape=[3, 8, 6],
+        class_count=4,
+        labels=["cat", "dog", "bird", "bird"],
+    )
+    for method in SUPPORTED:
+        card.capabilities.add(method=method, support=Capability.SUPPORT_SUPPORTED)
+    if layers:
+        card.layers.add(name="features.0", kind="Conv2d", output_shape=[4, 4, 3], default=True)
+    else:
+        for capability in card.capabilities:
+            if capability.method == "grad_cam":
+                capability.support = Capability.SUPPORT_UNSUPPORTED
+                capability.reason = "it has no layer with a spatial output"
+    return card
+
+
+class HandWorker:
+    """One worker; all of its steps are taken by the test."""
+
+    def __init__(self, redis_url: str, worker: str = "hand") -> None:
+        self.redis = redis.Redis.from_url(redis_url, socket_timeout=30)
+        self.worker = worker
+
+    def run(self, script: str, *arguments: str | bytes | int) -> Any:
+        """Runs one script of the contract."""
+        source = records.script(script)
+        return self.redis.eval(source, 1, records.PREFIX, *arguments)
+
+    def publish(
+        self,
+        *models: model_service_pb2.Model,
+        kinds: tuple[str, ...] = (tasks.GRADIENT, tasks.PERTURBATION),
+        alive_ms: int = 60_000,
+    ) -> None:
+        """Publishes the worker's card."""
+        card = worker_pb2.WorkerCard(worker=self.worker, kinds=kinds, models=models)
+        self.run("heartbeat", self.worker, alive_ms, card.SerializeToString())
+
+    def create(
+        self,
+        explanation_id: str,
+        *,
+        request_id: str = "",
+        digest: str = "digest",
+        methods: tuple[str, ...] = ("saliency",),
+        timeout_ms: float = 60_000,
+        ttl_ms: float = 60_000,
+    ) -> tuple[str, str]:
+        """Creates a record as a server does."""
+        request = explanation_pb2.ExplainRequest(model="tiny")
+        for method in methods:
+            added = request.methods.add(key=method)
+            getattr(added, method).SetInParent()
+        outcome, found = self.run(
+            "create", explanation_id, request_id, digest, request.SerializeToString(),
+            int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods), b"first", b"second",
+        )  # fmt: skip
+        return outcome.decode(), found.decode()
+
+    def claim(self, explanation_id: str, unit: str | int = records.EXPLAIN_UNIT) -> int | None:
+        """Claims a unit; gives the attempt."""
+        claimed = self.run("claim", explanation_id, str(unit), self.worker, "")
+        return None if claimed is None else int(claimed[0])
+
+    def progress(self, explanation_id: str, unit: int, attempt: int, done: int) -> int:
+        """Reports progress of a method."""
+        payload = explanation_pb2.MethodProgressed(
+            key="lime", progress=explanation_pb2.Progress(evaluations_done=done)
+        ).SerializeToString()
+        return int(
+            self.run(
+                "write", explanation_id, str(unit), attempt, "progress", payload,
+                f"{unit}:progress", payload,
+            )
+        )  # fmt: skip
+
+    def predict(self, explanation_id: str, attempt: int) -> int:
+        """Writes predictions and provenance."""
+        predictions = explanation_pb2.PredictionsReady()
+        predictions.predictions.add().classes.add(index=0, label="cat", probability=0.75)
+        payload = predictions.SerializeToString()
+        provenance = explanation_pb2.Provenance(worker=self.worker).SerializeToString()
+        return int(
+            self.run(
+                "write", explanation_id, records.EXPLAIN_UNIT, attempt, "predictions", payload,
+                "predictions", payload, "provenance", provenance,
+            )
+        )  # fmt: skip
+
+    def succeed(self, explanation_id: str, unit: int, attempt: int, size: int = 8) -> int:
+        """Ends a method with a map of `size` times 6."""
+        result = explanation_pb2.MethodResult()
+        values = np.arange(size * 6, dtype=np.float32).reshape(size, 6)
+        result.attributions.add(values=to_tensor(values), output=0.5)
+        state = str(int(explanation_pb2.STATE_SUCCEEDED))
+        return self._finish(explanation_id, unit, attempt, state, b"", result.SerializeToString())
+
+    def fail(self, explanation_id: str, unit: int, attempt: int) -> int:
+        """Ends a method with an error."""
+        error = status(Reason.MODEL_ERROR, "the model broke").SerializeToString()
+        state = str(int(explanation_pb2.STATE_FAILED))
+        return self._finish(explanation_id, unit, attempt, state, error, b"")
+
+    def work_off(self, explanation_id: str, methods: int = 1) -> None:
+        """Takes an explanation from its claim to its end."""
+        attempt = self.claim(explanation_id)
+        if attempt is None:
+            raise RuntimeError(f"{explanation_id} is not to be claimed")
+        self.predict(explanation_id, attempt)
+        for unit in range(methods):
+            claimed = self.claim(explanation_id, unit)
+            if claimed is None:
+                raise RuntimeError(f"method {unit} of {explanation_id} is not to be claimed")
+            self.succeed(explanation_id, unit, claimed)
+
+    def next_ticket(self, queue: str = tasks.GRADIENT) -> dict[str, Any]:
+        """Waits for a ticket and takes it: its task's name, arguments and content type."""
+        found = self.redis.brpop([self._queue_key(queue)], timeout=10)
+        if found is None:
+            raise TimeoutError(f"no ticket came to {queue}")
+        message = json.loads(found[1])
+        arguments, keywords, _ = json.loads(base64.b64decode(message["body"]))
+        return {
+            "task": message["headers"]["task"],
+            "arguments": arguments,
+            "keywords": keywords,
+            "content_type": message["content-type"],
+        }
+
+    def tickets(self, queue: str = tasks.GRADIENT) -> int:
+        """Number of tickets that wait in a queue."""
+        return int(self.redis.llen(self._queue_key(queue)))
+
+    def _queue_key(self, queue: str) -> str:
+        prefix: str = tasks.CELERY_SETTINGS["broker_transport_options"]["global_keyprefix"]
+        return f"{prefix}{queue}"
+
+    def record(self, explanation_id: str) -> dict[bytes, bytes]:
+        """The fields of a record."""
+        fields: dict[bytes, bytes] = self.redis.hgetall(records.record_key(explanation_id))  # type: ignore[assignment]  # sync client
+        return fields
+
+    def _finish(
+        self, explanation_id: str, unit: int, attempt: int, state: str, error: bytes, result: bytes
+    ) -> int:
+        return int(self.run("finish", explanation_id, str(unit), attempt, state, error, result))

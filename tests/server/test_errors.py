@@ -1,0 +1,72 @@
+"""What callers and the log are told of errors."""
+
+import logging
+
+import grpc
+import pytest
+
+from expound import records
+from expound.reasons import Reason
+from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound_server.settings import Settings, read_settings
+from tests.server.calls import explain_request, refusal
+from tests.server.conftest import Server
+from tests.server.hand_worker import HandWorker
+
+
+async def test_an_unknown_error_is_internal_with_an_id_and_without_details(
+    server: Server, worker: HandWorker, caplog: pytest.LogCaptureFixture
+) -> None:
+    name = (await server.explanations.Explain(explain_request())).name
+    key = records.record_key(name.removeprefix("explanations/"))
+    worker.redis.hset(key, "create_time", "yesterday")
+    refused = await refusal(server.explanations.GetExplanation(GetExplanationRequest(name=name)))
+    assert refused.code == grpc.StatusCode.INTERNAL
+    assert refused.reason == Reason.INTERNAL
+    assert "yesterday" not in refused.message
+    assert "int()" not in refused.message
+    [failure] = [record for record in caplog.records if record.levelno == logging.ERROR]
+    assert refused.metadata["id"] in failure.getMessage()
+    assert refused.metadata["id"] in refused.message
+    assert failure.exc_info is not None
+
+
+async def test_every_call_is_logged_in_one_line_without_what_it_carries(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    request = explain_request()
+    request.inputs[0].image = b"secret"
+    await server.explanations.Explain(request)
+    request.target.label = "secret"
+    await refusal(server.explanations.Explain(request))
+    lines = [record.getMessage() for record in caplog.records if record.name.endswith(".logging")]
+    assert len(lines) == 2
+    assert "/expound.v1.ExplanationService/Explain OK" in lines[0]
+    assert "/expound.v1.ExplanationService/Explain INVALID_ARGUMENT" in lines[1]
+    assert len({line.split()[0] for line in lines}) == 2
+    assert "secret" not in caplog.text
+
+
+async def test_a_ticket_that_cannot_be_sent_is_unavailable_and_a_retry_works(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request()
+    request.request_id = "one"
+    # The queue's key holds something else, so that Celery cannot push to it.
+    prefix = "expound:celery:"
+    worker.redis.set(f"{prefix}gradient", "in the way")
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.code == grpc.StatusCode.UNAVAILABLE
+    assert refused.reason == Reason.REDIS_UNAVAILABLE
+    worker.redis.delete(f"{prefix}gradient")
+    accepted = await server.explanations.Explain(request)
+    assert worker.tickets() == 1
+    assert worker.claim(accepted.name.removeprefix("explanations/")) == 1
+
+
+def test_settings_come_from_flags_then_environment_then_defaults() -> None:
+    environment = {"EXPOUND_SERVER_PORT": "1", "EXPOUND_SERVER_GRACE_S": "2.5"}
+    settings = read_settings(["--port", "7"], environment)
+    assert settings == Settings(port=7, grace_s=2.5)
+    assert settings.redis_url == "redis://127.0.0.1:6379/0"

@@ -1,0 +1,169 @@
+"""Explain: what is stored, queued and answered."""
+
+import asyncio
+import uuid
+
+import grpc
+import pytest
+
+from expound import records, tasks
+from expound.reasons import Reason
+from expound.v1 import explanation_pb2, method_pb2, tensor_pb2
+from expound.v1.explanation_service_pb2 import DeleteExplanationRequest, GetExplanationRequest
+from tests.server.calls import explain_request, refusal
+from tests.server.conftest import Server
+from tests.server.hand_worker import HandWorker
+
+
+def _id(explanation: explanation_pb2.Explanation) -> str:
+    return explanation.name.removeprefix("explanations/")
+
+
+async def test_a_request_is_stored_with_all_defaults_and_one_ticket_is_sent(
+    server: Server, worker: HandWorker
+) -> None:
+    answer = await server.explanations.Explain(explain_request("integrated_gradients"))
+    assert answer.state == explanation_pb2.STATE_PENDING
+    assert answer.request.methods[0].integrated_gradients.n_steps == 50
+    assert answer.request.methods[0].integrated_gradients.baseline.HasField("zero")
+    assert answer.request.output.values_dtype == tensor_pb2.DATA_TYPE_FLOAT32
+    assert answer.request.target.top_k == 1
+    assert answer.request.timeout.seconds == 600
+    assert not answer.request.inputs
+    assert worker.tickets() == 1
+    stored = worker.redis.get(records.input_key(_id(answer), 0))
+    assert stored == explanation_pb2.Input(image=b"an image").SerializeToString()
+
+
+async def test_the_ticket_goes_to_the_pool_of_the_model(server: Server, worker: HandWorker) -> None:
+    await server.explanations.Explain(explain_request(model="models/slow"))
+    assert (worker.tickets("gradient"), worker.tickets("gradient.slow")) == (0, 1)
+
+
+async def test_a_ticket_is_json_and_holds_the_id_alone(server: Server, worker: HandWorker) -> None:
+    accepted = await server.explanations.Explain(explain_request())
+    assert await asyncio.to_thread(worker.next_ticket) == {
+        "task": tasks.EXPLAIN,
+        "arguments": [_id(accepted)],
+        "keywords": {},
+        "content_type": "application/json",
+    }
+
+
+async def test_default_keys_name_the_method_its_noise_and_repeats(server: Server) -> None:
+    request = explain_request("saliency", "saliency", "saliency", "lime", "saliency")
+    request.methods[1].saliency.noise_tunnel.type = method_pb2.NoiseTunnel.TYPE_SMOOTHGRAD_SQ
+    request.methods[2].saliency.noise_tunnel.SetInParent()
+    request.methods[3].key = "saliency_2"
+    answer = await server.explanations.Explain(request)
+    keys = [method.key for method in answer.request.methods]
+    assert keys == [
+        "saliency",
+        "saliency_smoothgrad_sq",
+        "saliency_smoothgrad",
+        "saliency_2",
+        "saliency_3",
+    ]
+
+
+async def test_validate_only_resolves_and_stores_nothing(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request("lime")
+    request.validate_only = True
+    answer = await server.explanations.Explain(request)
+    assert answer.name == ""
+    assert answer.request.methods[0].lime.n_samples == 1000
+    assert worker.tickets() == 0
+    assert worker.redis.zcard(records.INDEX) == 0
+
+
+async def test_a_waiting_call_answers_with_the_full_result_when_the_work_is_done(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request(wait_s=30)
+    request.request_id = str(uuid.uuid4())
+    call = asyncio.ensure_future(server.explanations.Explain(request))
+    ticket = await asyncio.to_thread(worker.next_ticket)
+    worker.work_off(ticket["arguments"][0])
+    answer = await call
+    assert answer.state == explanation_pb2.STATE_SUCCEEDED
+    assert answer.results[0].state == explanation_pb2.STATE_SUCCEEDED
+    assert answer.results[0].method == "saliency"
+    assert answer.results[0].attempt == 1
+    assert list(answer.results[0].attributions[0].values.shape) == [8, 6]
+    assert answer.predictions[0].classes[0].label == "cat"
+    assert answer.provenance.worker == "hand"
+    assert answer.end_time.ToMicroseconds() >= answer.create_time.ToMicroseconds()
+
+
+async def test_a_wait_ends_before_the_callers_own_deadline(server: Server) -> None:
+    answer = await server.explanations.Explain(explain_request(wait_s=600), timeout=0.5)
+    assert answer.state == explanation_pb2.STATE_PENDING
+
+
+async def test_the_same_request_id_gives_the_first_explanation_and_its_ticket_again(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request("lime")
+    request.request_id = "one"
+    first = await server.explanations.Explain(request)
+    request.methods[0].lime.n_samples = 1000
+    request.wait.nanos = 1
+    second = await server.explanations.Explain(request)
+    assert second.name == first.name
+    assert worker.tickets() == 2
+    worker.work_off(_id(first))
+    third = await server.explanations.Explain(request)
+    assert third.state == explanation_pb2.STATE_SUCCEEDED
+    assert worker.tickets() == 2
+
+
+@pytest.mark.parametrize("change", ["input", "parameter", "seed", "ttl"])
+async def test_the_same_request_id_with_another_body_is_refused(
+    server: Server, change: str
+) -> None:
+    request = explain_request("lime")
+    request.request_id = "one"
+    first = await server.explanations.Explain(request)
+    match change:
+        case "input":
+            request.inputs[0].image = b"another image"
+        case "parameter":
+            request.methods[0].lime.n_samples = 999
+        case "seed":
+            request.seed = 1
+        case "ttl":
+            request.ttl.FromSeconds(60)
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.code == grpc.StatusCode.ALREADY_EXISTS
+    assert refused.reason == Reason.REQUEST_ID_REUSED
+    assert refused.metadata == {"request_id": "one", "name": first.name}
+
+
+async def test_a_request_id_is_free_again_after_deletion(server: Server) -> None:
+    request = explain_request()
+    request.request_id = "one"
+    first = await server.explanations.Explain(request)
+    await server.explanations.DeleteExplanation(DeleteExplanationRequest(name=first.name))
+    second = await server.explanations.Explain(request)
+    assert second.name != first.name
+
+
+async def test_twenty_equal_requests_at_once_make_one_explanation(server: Server) -> None:
+    request = explain_request()
+    request.request_id = "one"
+    answers = await asyncio.gather(*(server.explanations.Explain(request) for _ in range(20)))
+    assert len({answer.name for answer in answers}) == 1
+
+
+async def test_the_basic_view_leaves_the_tensors_out(server: Server, worker: HandWorker) -> None:
+    accepted = await server.explanations.Explain(explain_request())
+    worker.work_off(_id(accepted))
+    basic = await server.explanations.GetExplanation(
+        GetExplanationRequest(name=accepted.name, view=explanation_pb2.EXPLANATION_VIEW_BASIC)
+    )
+    full = await server.explanations.GetExplanation(GetExplanationRequest(name=accepted.name))
+    assert not basic.results[0].attributions[0].HasField("values")
+    assert basic.results[0].attributions[0].output == 0.5
+    assert full.results[0].attributions[0].HasField("values")

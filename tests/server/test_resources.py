@@ -1,0 +1,174 @@
+"""Get, List, Cancel and Delete of explanations; models."""
+
+import asyncio
+
+import grpc
+import pytest
+
+from expound import records, tasks
+from expound.reasons import Reason, reason_of
+from expound.v1 import explanation_pb2
+from expound.v1.explanation_service_pb2 import (
+    CancelExplanationRequest,
+    DeleteExplanationRequest,
+    GetExplanationRequest,
+    ListExplanationsRequest,
+    WatchExplanationRequest,
+)
+from expound.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from tests.server.calls import explain_request, refusal
+from tests.server.conftest import Server
+from tests.server.hand_worker import HandWorker, model
+
+ABSENT = "explanations/" + "0" * 32
+
+
+async def _ask(server: Server, rpc: str, name: str) -> object:
+    stub = server.explanations
+    match rpc:
+        case "get":
+            return await stub.GetExplanation(GetExplanationRequest(name=name))
+        case "cancel":
+            return await stub.CancelExplanation(CancelExplanationRequest(name=name))
+        case "delete":
+            return await stub.DeleteExplanation(DeleteExplanationRequest(name=name))
+        case _:
+            watch = stub.WatchExplanation(WatchExplanationRequest(name=name))
+            return [event async for event in watch]
+
+
+RPCS = ["get", "cancel", "delete", "watch"]
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+async def test_an_unknown_name_is_not_found(server: Server, rpc: str) -> None:
+    refused = await refusal(_ask(server, rpc, ABSENT))
+    assert refused.code == grpc.StatusCode.NOT_FOUND
+    assert refused.reason == Reason.EXPLANATION_NOT_FOUND
+    assert refused.metadata == {"name": ABSENT}
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+@pytest.mark.parametrize("name", ["", "explanations/xyz", "x" + ABSENT, ABSENT + "0", "0" * 32])
+async def test_a_malformed_name_is_refused(server: Server, rpc: str, name: str) -> None:
+    refused = await refusal(_ask(server, rpc, name))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(refused.fields) == ["name"]
+
+
+@pytest.mark.parametrize("rpc", RPCS)
+async def test_a_deleted_explanation_is_not_found(server: Server, rpc: str) -> None:
+    name = (await server.explanations.Explain(explain_request())).name
+    await _ask(server, "delete", name)
+    assert (await refusal(_ask(server, rpc, name))).code == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_cancel_ends_all_methods_once(server: Server) -> None:
+    name = (await server.explanations.Explain(explain_request("saliency", "lime"))).name
+    cancel = CancelExplanationRequest(name=name)
+    answer = await server.explanations.CancelExplanation(cancel)
+    assert answer.state == explanation_pb2.STATE_CANCELLED
+    assert [result.state for result in answer.results] == [explanation_pb2.STATE_CANCELLED] * 2
+    assert reason_of(answer.error) == Reason.CANCELLED
+    refused = await refusal(server.explanations.CancelExplanation(cancel))
+    assert refused.code == grpc.StatusCode.FAILED_PRECONDITION
+    assert refused.reason == Reason.EXPLANATION_ENDED
+
+
+async def test_a_timeout_fails_the_explanation_and_keeps_what_was_done(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request("saliency", "lime", wait_s=30)
+    request.timeout.FromMilliseconds(400)
+    call = asyncio.ensure_future(server.explanations.Explain(request))
+    explanation_id = (await asyncio.to_thread(worker.next_ticket))["arguments"][0]
+    worker.claim(explanation_id)
+    attempt = worker.claim(explanation_id, 0)
+    assert attempt is not None
+    worker.succeed(explanation_id, 0, attempt)
+    answer = await call
+    assert answer.state == explanation_pb2.STATE_FAILED
+    assert reason_of(answer.error) == Reason.DEADLINE_EXCEEDED
+    assert answer.results[0].attributions
+    assert reason_of(answer.results[1].error) == Reason.DEADLINE_EXCEEDED
+
+
+async def test_a_list_is_paged_newest_first_without_repeats(
+    server: Server, worker: HandWorker
+) -> None:
+    names = [(await server.explanations.Explain(explain_request())).name for _ in range(7)]
+    await _ask(server, "delete", names.pop(3))
+    worker.redis.delete(records.record_key(names.pop(1).removeprefix("explanations/")))
+    listed, token, pages = [], "", 0
+    while pages == 0 or token:
+        request = ListExplanationsRequest(page_size=2, page_token=token)
+        page = await server.explanations.ListExplanations(request)
+        listed += [explanation.name for explanation in page.explanations]
+        token, pages = page.next_page_token, pages + 1
+    assert listed == names[::-1]
+    assert pages == 3
+    assert worker.redis.zcard(records.INDEX) == 5
+
+
+async def test_a_list_leaves_the_tensors_out(server: Server, worker: HandWorker) -> None:
+    name = (await server.explanations.Explain(explain_request())).name
+    worker.work_off(name.removeprefix("explanations/"))
+    page = await server.explanations.ListExplanations(ListExplanationsRequest())
+    [attribution] = page.explanations[0].results[0].attributions
+    assert not attribution.HasField("values")
+    assert attribution.output == 0.5
+
+
+async def test_a_full_last_page_has_no_token(server: Server) -> None:
+    for _ in range(2):
+        await server.explanations.Explain(explain_request())
+    page = await server.explanations.ListExplanations(ListExplanationsRequest(page_size=2))
+    assert len(page.explanations) == 2
+    assert page.next_page_token == ""
+
+
+@pytest.mark.parametrize("token", ["nonsense", "bW9kZWxzOmE=", "ZXhwbGFuYXRpb25zOmE=", "é"])
+async def test_a_page_token_of_no_list_is_refused(server: Server, token: str) -> None:
+    request = ListExplanationsRequest(page_token=token)
+    refused = await refusal(server.explanations.ListExplanations(request))
+    assert refused.code == grpc.StatusCode.INVALID_ARGUMENT
+    assert list(refused.fields) == ["page_token"]
+
+
+async def test_a_negative_page_size_is_refused(server: Server) -> None:
+    refused = await refusal(
+        server.explanations.ListExplanations(ListExplanationsRequest(page_size=-1))
+    )
+    assert list(refused.fields) == ["page_size"]
+
+
+async def test_models_are_listed_by_name_without_labels_and_layers(server: Server) -> None:
+    first = await server.models.ListModels(ListModelsRequest(page_size=2))
+    second = await server.models.ListModels(
+        ListModelsRequest(page_size=2, page_token=first.next_page_token)
+    )
+    listed = [*first.models, *second.models]
+    assert [card.name for card in listed] == ["models/flat", "models/slow", "models/tiny"]
+    assert second.next_page_token == ""
+    assert not any(card.labels or card.layers for card in listed)
+    assert all(card.capabilities for card in listed)
+
+
+async def test_a_model_is_given_whole(server: Server) -> None:
+    card = await server.models.GetModel(GetModelRequest(name="models/tiny"))
+    assert card == model("tiny")
+
+
+@pytest.mark.parametrize("name", ["models/huge", "", "m" * 100_000], ids=["huge", "no", "long"])
+async def test_an_unknown_model_is_not_found(server: Server, name: str) -> None:
+    refused = await refusal(server.models.GetModel(GetModelRequest(name=name)))
+    assert refused.code == grpc.StatusCode.NOT_FOUND
+    assert refused.reason == Reason.MODEL_NOT_FOUND
+
+
+async def test_a_model_is_known_as_soon_as_its_worker_is(server: Server, redis_url: str) -> None:
+    await server.models.ListModels(ListModelsRequest())
+    late = HandWorker(redis_url, "late")
+    late.publish(model("late"), kinds=(tasks.GRADIENT,))
+    late.redis.close()
+    assert (await server.models.GetModel(GetModelRequest(name="late"))).class_count == 4
