@@ -1,18 +1,58 @@
+# Every target sets up what it needs first: a virtual environment in .venv, from the lock file.
 PYTHON ?= python3
 BIN := .venv/bin
-PROTOS := $(wildcard protos/expound/v1/*.proto)
+# Never an index of this machine's configuration; one that the environment names is used.
+UV_INSTALL = $(BIN)/uv pip install --no-config --quiet --python $(BIN)/python
+
+.PHONY: demo up test check bench proto stubs lock
+
+# Explains a photo end to end: starts everything, writes ./demo-output, stops everything.
+demo: .venv/ready
+	$(BIN)/python -m expound_deploy.demo
+
+# Starts everything for this machine, until Ctrl-C.
+up: .venv/ready
+	$(BIN)/expound up
+
+test: check
+	$(BIN)/pytest
+
+check: .venv/ready
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/ruff check --quiet
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/pytest --quiet tests/protos/test_lint.py tests/protos/test_stubs.py
+
+# Prints the benchmark tables.
+bench: .venv/ready
+	$(BIN)/python -m tests.bench
+
+# Makes what is made from the .proto files: the stubs, and the client's classes of methods.
+proto: stubs
+	$(BIN)/python client/generate_methods.py
+
+# The stubs alone, into the source tree or into another folder.
+STUBS ?= protos
+SITE_PACKAGES = $$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
+# google/rpc/status.proto comes with the googleapis-common-protos wheel.
+PROTOC = $(BIN)/python -m grpc_tools.protoc --proto_path=protos --proto_path=$(SITE_PACKAGES) \
+  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy \
+  --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
+
+stubs: .venv/ready
+	$(PROTOC) --python_out=$(STUBS) --mypy_out=quiet:$(STUBS) protos/expound/v1/*.proto
+	$(PROTOC) --grpc_python_out=$(STUBS) --mypy_grpc_out=quiet:$(STUBS) \
+	  protos/expound/v1/*_service.proto
+
+# Brings the lock file up to date with pyproject.toml; versions that still fit stay.
+lock: .venv/ready
+	$(BIN)/uv pip compile pyproject.toml --extra all --group dev --generate-hashes --no-config \
+	  --python-version 3.11 --quiet --output-file requirements.lock
 
 .venv/ready: requirements.lock pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==0.13.8
-	$(BIN)/uv pip install --no-config --quiet --require-hashes --requirement requirements.lock
-	$(BIN)/uv pip install --no-config --quiet --no-deps --editable .
+	$(UV_INSTALL) --require-hashes --requirement requirements.lock
+	$(UV_INSTALL) --no-deps --editable .
 	touch $@
-
-# google/rpc/status.proto comes with the googleapis-common-protos wheel.
-PROTOC = $(BIN)/python -m grpc_tools.protoc --proto_path=protos --proto_path=$(wildcard .venv/lib/python3*/site-packages) \
-  --plugin=protoc-gen-mypy=$(BIN)/protoc-gen-mypy --plugin=protoc-gen-mypy_grpc=$(BIN)/protoc-gen-mypy_grpc
-
-proto: .venv/ready
-	$(PROTOC) --python_out=protos --mypy_out=quiet:protos protos/expound/v1/*.proto
-	$(PROTOC) --grpc_python_out=protos --mypy_grpc_out=quiet:protos protos/expound/v1/*_service.proto

@@ -1,9 +1,10 @@
 """A whole Expound for tests: Redis, one worker and one server, each a process of its own."""
 
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -35,12 +36,13 @@ class Server(Process):
         """Whether its health says SERVING."""
         self.check_alive()
         with grpc.insecure_channel(self.address) as channel:
-            stub = health_pb2_grpc.HealthStub(channel)
+            # The types of this package know no methods of its stub.
+            stub: Any = health_pb2_grpc.HealthStub(channel)
             try:
                 answer = stub.Check(health_pb2.HealthCheckRequest(), timeout=1)
             except grpc.RpcError:
                 return False
-        return answer.status == health_pb2.HealthCheckResponse.SERVING
+        return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
 
 
 class Service:
@@ -57,15 +59,11 @@ class Service:
         return self.server.address
 
     def __enter__(self) -> Self:
-        self.redis.start()
-        self.worker.start()
-        self.server.start()
-        try:
+        with ExitStack() as starting:
+            for process in (self.redis, self.worker, self.server):
+                starting.enter_context(process)
             wait_until(self._ready, "the service being ready", 180)
-        except BaseException:
-            print(self.worker.output(), self.server.output())
-            self.__exit__(None, None, None)
-            raise
+            self._started = starting.pop_all()
         return self
 
     def __exit__(
@@ -74,8 +72,7 @@ class Service:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        for process in (self.server, self.worker, self.redis):
-            process.stop()
+        self._started.close()
 
     def _ready(self) -> bool:
         self.worker.check_alive()

@@ -1,1 +1,1 @@
-"""Starts everything on one machine."""
+"""Starts everything on one machine: Redis, a worker and a server, under one supervisor."""

@@ -15,6 +15,8 @@ from expound_server.catalogue import Catalogue
 _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
+LIVENESS = "liveness"
+"""Service that is SERVING while the process is: a server is not to be restarted for Redis' sake."""
 
 
 class Health:
@@ -37,6 +39,7 @@ class Health:
             _log.info("health: %s", problem or "serving")
         self._problem = problem
         state = HealthCheckResponse.NOT_SERVING if problem else HealthCheckResponse.SERVING
+        await self.servicer.set(LIVENESS, HealthCheckResponse.SERVING)
         for service in self._services:
             await self.servicer.set(service, state)
 

@@ -23,7 +23,8 @@ def probability(kept: NDArray[np.bool_], target: int) -> float:
 def best_pixels(attribution: Attribution) -> NDArray[np.bool_]:
     """The best-ranked segments, or pixels where there are none, up to a quarter of the image."""
     if attribution.segments is None or attribution.weights is None:
-        return attribution.values >= np.quantile(attribution.values, 1 - AREA)
+        best: NDArray[np.bool_] = attribution.values >= np.quantile(attribution.values, 1 - AREA)
+        return best
     return _up_to_area(attribution.segments, np.argsort(-attribution.weights))
 
 
@@ -31,11 +32,10 @@ def random_pixels(
     attribution: Attribution, random: np.random.Generator, area: float
 ) -> NDArray[np.bool_]:
     """As many pixels of random segments, or of random cells of 16x16 pixels."""
-    segments = attribution.segments
-    if segments is None:
-        rows, columns = np.indices(attribution.values.shape) // 16
-        segments = (rows * 14 + columns).astype(np.int32)
-    return _up_to_area(segments, random.permutation(segments.max() + 1), area)
+    rows, columns = np.indices(attribution.values.shape) // 16
+    cells = np.asarray(rows * 14 + columns, dtype=np.int32)
+    segments = cells if attribution.segments is None else attribution.segments
+    return _up_to_area(segments, random.permutation(int(segments.max()) + 1), area)
 
 
 def _up_to_area(

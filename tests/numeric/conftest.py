@@ -1,10 +1,24 @@
 """Models and images that numeric tests share."""
 
+from collections.abc import Iterator
+
 import pytest
+import torch
+from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from expound_worker.models.model import Model
 from tests.numeric import models
+
+
+@pytest.fixture(scope="package", autouse=True)
+def one_thread() -> Iterator[None]:
+    """Small problems are far slower on many threads, above all on a machine that is busy."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    with threadpool_limits(1):
+        yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="session")

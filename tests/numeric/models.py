@@ -68,7 +68,8 @@ class Sharpen(nn.Module):
 
 def cat(model: Model) -> Tensor:
     """The photo `chelsea` as the model sees it."""
-    return model.preprocessing(Image.fromarray(skimage.data.chelsea()))
+    photo = skimage.data.chelsea()
+    return model.preprocessing(Image.fromarray(photo))
 
 
 def resolved(message: M) -> M:

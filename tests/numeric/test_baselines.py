@@ -29,7 +29,9 @@ def made(baseline: m.Baseline, image: Tensor, seed: int = 0) -> Tensor:
 
 
 def test_zero_is_zero_in_model_input_units() -> None:
-    assert torch.equal(made(m.Baseline(zero={}), random_image()), torch.zeros(3, 12, 20))
+    assert torch.equal(
+        made(m.Baseline(zero=m.ZeroBaseline()), random_image()), torch.zeros(3, 12, 20)
+    )
 
 
 def test_color_is_what_preprocessing_makes_of_a_picture_in_that_color() -> None:
@@ -40,7 +42,7 @@ def test_color_is_what_preprocessing_makes_of_a_picture_in_that_color() -> None:
 
 def test_color_is_black_by_default() -> None:
     expected = MODEL(Image.new("RGB", (20, 12)))
-    assert torch.allclose(made(m.Baseline(color={}), random_image()), expected)
+    assert torch.allclose(made(m.Baseline(color=m.ColorBaseline()), random_image()), expected)
 
 
 def test_color_on_a_grey_model_is_its_first_component() -> None:
@@ -97,7 +99,9 @@ def test_noise_comes_from_the_seed_alone() -> None:
 def test_segment_mean_fills_each_segment_with_its_own_mean() -> None:
     image = random_image()
     segments = np.random.default_rng(0).integers(0, 5, (12, 20)).astype(np.int32)
-    baseline = make_baseline(m.Baseline(segment_mean={}), MODEL, image, 0, segments)
+    baseline = make_baseline(
+        m.Baseline(segment_mean=m.SegmentMeanBaseline()), MODEL, image, 0, segments
+    )
     for number in range(5):
         inside = torch.from_numpy(segments == number)
         for channel in range(3):
@@ -107,7 +111,7 @@ def test_segment_mean_fills_each_segment_with_its_own_mean() -> None:
 
 def test_segment_mean_without_segments_is_refused() -> None:
     with pytest.raises(MethodError) as caught:
-        made(m.Baseline(segment_mean={}), random_image())
+        made(m.Baseline(segment_mean=m.SegmentMeanBaseline()), random_image())
     assert caught.value.reason is Reason.INVALID_FIELD
     assert caught.value.metadata["field"] == "baseline.segment_mean"
 

@@ -69,7 +69,7 @@ def test_values_equal_shaps_on_efficientnet(efficientnet: Model, photo: Tensor) 
     answer = explained(efficientnet, photo, parameters, [target])[0]
     expected = shap_values(efficientnet, photo, answer, [target], 64, seed=0)[:, 0]
     assert abs(expected).max() > 0.01
-    assert np.allclose(answer.weights, expected, atol=1e-5, rtol=0)
+    assert np.allclose(np.asarray(answer.weights), expected, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("n_samples", [14, 100, 512])
@@ -93,7 +93,7 @@ def test_all_coalitions_give_shapley_values_without_error(
     assert answer.segments is not None and answer.standard_errors is not None
     scores = plain_scores(cifar, thumbnail, torch.zeros(3, 32, 32), answer.segments, [6])
     assert answer.evaluations == 2**count
-    assert np.allclose(answer.weights, shapley_values(scores, count), atol=1e-6, rtol=0)
+    assert np.allclose(np.asarray(answer.weights), shapley_values(scores, count), atol=1e-6, rtol=0)
     assert np.array_equal(answer.standard_errors, np.zeros(count))
 
 

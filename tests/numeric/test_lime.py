@@ -1,15 +1,19 @@
 """LIME equals lime, and its errors tell the truth."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 from lime.lime_image import LimeImageExplainer
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn import functional
 
+from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.lime import Lime
-from expound_worker.methods.method import Answer
+from expound_worker.methods.method import Answer, MethodError
 from expound_worker.models.model import Model
 from tests.numeric.models import Reports, ignore, resolved
 
@@ -56,7 +60,11 @@ def lime_image(
     "parameters",
     [
         m.Lime(n_samples=300),
-        m.Lime(n_samples=150, segmentation=GRID, baseline=m.Baseline(segment_mean={})),
+        m.Lime(
+            n_samples=150,
+            segmentation=GRID,
+            baseline=m.Baseline(segment_mean=m.SegmentMeanBaseline()),
+        ),
         m.Lime(n_samples=120, segmentation=GRID, kernel_width=0.7, n_features=8),
         m.Lime(n_samples=120, segmentation=GRID, n_features=3),
     ],
@@ -70,7 +78,7 @@ def test_weights_equal_limes_on_the_cifar_network(
     answers = explained(cifar, thumbnail, parameters, [6, 3], seed)
     for answer, target in zip(answers, [6, 3], strict=True):
         expected = lime_image(cifar, thumbnail, answer, parameters, target, seed)
-        assert np.allclose(answer.weights, expected[0], atol=1e-6, rtol=0)
+        assert np.allclose(np.asarray(answer.weights), expected[0], atol=1e-6, rtol=0)
         assert answer.intercept == pytest.approx(expected[1], abs=1e-6)
         assert answer.r_squared == pytest.approx(expected[2], abs=1e-5)
 
@@ -81,7 +89,7 @@ def test_weights_equal_limes_on_efficientnet(efficientnet: Model, photo: Tensor)
     answer = explained(efficientnet, photo, parameters, [target])[0]
     expected, _, _ = lime_image(efficientnet, photo, answer, parameters, target, seed=0)
     assert abs(expected).max() > 0.01
-    assert np.allclose(answer.weights, expected, atol=1e-5, rtol=0)
+    assert np.allclose(np.asarray(answer.weights), expected, atol=1e-5, rtol=0)
 
 
 def test_standard_errors_are_the_spread_of_the_weights_over_seeds(
@@ -89,7 +97,7 @@ def test_standard_errors_are_the_spread_of_the_weights_over_seeds(
 ) -> None:
     parameters = m.Lime(n_samples=100, segmentation=GRID)
     answers = [explained(cifar, thumbnail, parameters, [6], seed)[0] for seed in range(60)]
-    spread = np.std([answer.weights for answer in answers], axis=0, ddof=1)
+    spread = np.std([np.asarray(answer.weights) for answer in answers], axis=0, ddof=1)
     told = np.mean([np.asarray(answer.standard_errors) for answer in answers], axis=0)
     assert np.all(told / spread > 0.7)
     assert np.all(told / spread < 1.5)
@@ -140,8 +148,29 @@ def test_too_few_samples_have_no_standard_errors_and_a_warning(
     assert "raise n_samples to 24 or more" in answer.warnings[0]
 
 
-def test_surrogate_that_explains_nothing_is_warned_of(cifar: Model, thumbnail: Tensor) -> None:
-    narrow = m.Lime(n_samples=100, kernel_width=0.02, segmentation=GRID)
-    answer = explained(cifar, thumbnail, narrow, [6])[0]
+class Parity(nn.Module):
+    """Says one class where an even number of the 16 cells is kept, and the other elsewhere."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        signs = 2 * functional.adaptive_avg_pool2d(inputs[:, :1], 4).flatten(1) - 1
+        return torch.stack([signs.prod(dim=1), -signs.prod(dim=1)], dim=1)
+
+
+def test_surrogate_that_explains_nothing_is_warned_of(cifar: Model) -> None:
+    grid = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=4))
+    parameters = m.Lime(n_samples=500, segmentation=grid)
+    parity = dataclasses.replace(cifar, module=Parity())
+    answer = explained(parity, torch.ones(3, 32, 32), parameters, [0])[0]
     assert answer.r_squared is not None and answer.r_squared < 0.1
-    assert any("weights say little about the model" in warning for warning in answer.warnings)
+    assert len(answer.warnings) == 1
+    assert "weights say little about the model" in answer.warnings[0]
+
+
+@pytest.mark.parametrize("width", [0.02, 1e-30, 1e-200])
+def test_kernel_that_sees_the_image_alone_is_refused(
+    width: float, cifar: Model, thumbnail: Tensor
+) -> None:
+    with pytest.raises(MethodError) as caught:
+        explained(cifar, thumbnail, m.Lime(n_samples=100, kernel_width=width), [6])
+    assert caught.value.reason is Reason.INVALID_FIELD
+    assert caught.value.metadata["field"] == "kernel_width"

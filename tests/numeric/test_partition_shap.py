@@ -89,7 +89,9 @@ def test_values_equal_shaps_on_efficientnet(efficientnet: Model, photo: Tensor) 
     expected = shap_values(efficientnet, photo, answer, [target], 64, seed=0)[:, 0]
     assert answer.weights is not None
     assert len(answer.weights) == 32 * 32
-    assert np.allclose(answer.weights, expected, atol=1e-5 * abs(expected).max(), rtol=0)
+    assert np.allclose(
+        np.asarray(answer.weights), expected, atol=1e-5 * abs(expected).max(), rtol=0
+    )
 
 
 @pytest.mark.parametrize("n_samples", [10, 11, 100, 333])
@@ -115,7 +117,7 @@ def test_enough_evaluations_give_owen_values(
     assert reports.totals == {answer.evaluations}  # the hierarchy is exhausted, as was foreseen
     scores = plain_scores(cifar, thumbnail, torch.zeros(3, 32, 32), answer.segments, [6])
     expected = owen_values(scores, halving_tree(answer.segments))
-    assert np.allclose(answer.weights, expected, atol=1e-6, rtol=0)
+    assert np.allclose(np.asarray(answer.weights), expected, atol=1e-6, rtol=0)
 
 
 def owen_values(scores: object, linkage: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -164,9 +166,9 @@ def test_estimate_is_what_a_smaller_budget_would_have_given(
 
 def test_evaluations_are_spent_where_the_score_changes(cifar: Model) -> None:
     image = torch.zeros(3, 32, 32)
-    image[:, 4:12, 4:12] = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
+    image[:, 8:16, 8:16] = torch.randn(3, 8, 8, generator=torch.Generator().manual_seed(0))
     answer = explained(cifar, image, m.PartitionShap(n_samples=400), [6])[0]
     inside = np.zeros((32, 32), dtype=bool)
-    inside[4:12, 4:12] = True
-    assert abs(answer.values[~inside]).sum() < 0.05 * abs(answer.values[inside]).sum()
-    assert len(np.unique(answer.values[inside].round(9))) > 30
+    inside[8:16, 8:16] = True
+    assert np.allclose(answer.values[~inside], 0, atol=1e-7)
+    assert len(np.unique(answer.values[inside])) >= 4

@@ -33,7 +33,8 @@ def normalized(pixels: NDArray[np.float64], model: Preprocessing) -> Tensor:
 
 
 def pictures(height: int, width: int) -> dict[str, NDArray[np.float64]]:
-    photo = skimage.transform.resize(skimage.data.chelsea() / 255, (height, width))
+    chelsea = skimage.data.chelsea() / 255
+    photo = skimage.transform.resize(chelsea, (height, width))
     return {
         "photo": photo,
         "one colour": np.full((height, width, 3), 0.5),

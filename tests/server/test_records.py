@@ -273,5 +273,5 @@ def test_every_step_rings_the_doorbell(worker: HandWorker, step: str) -> None:
             worker.run("delete", "a")
     message = subscription.get_message(timeout=10)
     assert message is not None
-    assert message["data"] == b"a"
+    assert message["data"] == (b"a ended" if step == "delete" else b"a")
     subscription.close()

@@ -13,13 +13,20 @@ from expound_worker.methods.method import MethodError
 logger = logging.getLogger(__name__)
 
 
-def describe(error: Exception) -> status_pb2.Status:
-    """The status of an exception; one that nobody foresaw gets an id, and goes to the log."""
-    if isinstance(error, InputError):
-        violations = [(error.field, error.message)]
-        return status(error.reason, error.message, metadata=error.metadata, violations=violations)
+def describe(error: Exception, method_path: str = "") -> status_pb2.Status:
+    """The status of an exception; one that nobody foresaw gets an id, and goes to the log.
+
+    Args:
+        error: the exception.
+        method_path: path of the method's message in the request ("methods[2].lime"), to which the
+            fields that a method names belong.
+    """
     if isinstance(error, MethodError):
-        return status(error.reason, error.message, metadata=error.metadata)
+        field = error.metadata.get("field")
+        if field and method_path and not isinstance(error, InputError):
+            field = f"{method_path}.{field}"
+        violations = [(field, error.message)] if field else None
+        return status(error.reason, error.message, metadata=error.metadata, violations=violations)
     if isinstance(error, torch.OutOfMemoryError):
         return status(
             Reason.OUT_OF_MEMORY,

@@ -11,7 +11,7 @@ from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.failures import describe
 from expound_worker.images import digest, prepare
-from expound_worker.methods import GRADIENT_METHODS
+from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.method import Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
@@ -58,6 +58,11 @@ def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Mod
     return model
 
 
+def method_path(request: explanation_pb2.ExplainRequest, index: int) -> str:
+    """Path of a method's message in its request: "methods[2].lime"."""
+    return f"methods[{index}].{request.methods[index].WhichOneof('method')}"
+
+
 def _prepare(request: explanation_pb2.ExplainRequest, models: Registry) -> tuple[Model, Tensor]:
     model = find_model(request, models)
     prepared = [
@@ -80,7 +85,7 @@ def _run_method(
     try:
         result = _attribute(request.methods[index], request, model, inputs, targets)
     except Exception as error:
-        claimed.fail(describe(error))
+        claimed.fail(describe(error, method_path(request, index)))
         return
     claimed.succeed(result)
 

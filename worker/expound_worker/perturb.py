@@ -8,9 +8,9 @@ import torch
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
 from expound_worker.failures import describe
-from expound_worker.gradient import find_model
+from expound_worker.gradient import find_model, method_path
 from expound_worker.images import prepare
-from expound_worker.methods import PERTURBATION_METHODS
+from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained
@@ -28,7 +28,7 @@ def run(work: Work, index: int, models: Registry) -> None:
         except Stopped:
             raise
         except Exception as error:
-            work.unit.fail(describe(error))
+            work.unit.fail(describe(error, method_path(work.request, index)))
         else:
             work.unit.succeed(result)
     except Stopped:
@@ -97,7 +97,7 @@ class _Progress:
         speed = self.last.evaluations_done / max(now_s - self._started_s, 1e-9)
         left = max(self.last.evaluations_total - self.last.evaluations_done, 0)
         self.last.time_left.FromNanoseconds(int(left / speed * 1e9) if speed else 0)
-        if now_s - self._written_s >= PROGRESS_PERIOD_S:
+        if now_s - self._written_s >= PROGRESS_PERIOD_S or left == 0:
             self._unit.write_progress(
                 explanation_pb2.MethodProgressed(
                     key=self._key, progress=self.last, partials=partials()

@@ -17,6 +17,10 @@ _QUADRATURES = {
 }
 
 
+TOLERANCE = 0.05
+"""Completeness error, relative to the difference of the scores, above which a map has a warning."""
+
+
 class IntegratedGradients:
     """Sundararajan, Taly and Yan, 2017: ``(x - b) * integral of df(b + a(x - b))/dx da``.
 
@@ -59,13 +63,16 @@ class IntegratedGradients:
         baseline_output = float(model.logits(baselines)[0, one.targets[0]])
         evaluations = parameters.n_steps + 1
         delta = None
+        warnings: list[str] = []
         if parameters.HasField("noise_tunnel"):
             tunnel = parameters.noise_tunnel
             values = through_noise(method, tunnel, model, one, seed, **arguments)
             evaluations = tunnel.n_samples * parameters.n_steps + 1
         else:
             values = method.attribute(one.inputs, target=one.targets, **arguments)
-            delta = float(values.double().sum()) - (one.logits[0] - baseline_output)
+            difference = one.logits[0] - baseline_output
+            delta = float(values.double().sum()) - difference
+            warnings = _completeness_warnings(delta, difference, parameters.n_steps)
         return Answer(
             values[0].detach().float().cpu().numpy(),
             LOGIT,
@@ -73,4 +80,15 @@ class IntegratedGradients:
             baseline_output=baseline_output,
             convergence_delta=delta,
             evaluations=evaluations,
+            warnings=warnings,
         )
+
+
+def _completeness_warnings(delta: float, difference: float, n_steps: int) -> list[str]:
+    if abs(delta) <= TOLERANCE * abs(difference):
+        return []
+    share = abs(delta / difference) if difference else float("inf")
+    return [
+        f"the values miss the difference of the scores, {difference:.3g}, by {share:.1%}: "
+        f"{n_steps} steps are too few here; raise n_steps"
+    ]

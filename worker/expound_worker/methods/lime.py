@@ -8,8 +8,9 @@ from numpy.typing import NDArray
 from sklearn.metrics import pairwise_distances
 from torch import Tensor
 
+from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import PROBABILITY, Answer, Report
+from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import run_plan
 from expound_worker.perturbation.engine import Scorer, check_plan_size, pixel_map, prepare
@@ -19,6 +20,7 @@ _RIDGE_ALPHA = 1.0
 _LOW_R_SQUARED = 0.1
 _SAMPLES_PER_SEGMENT = 2
 """Below this the residuals say too little for standard errors."""
+_MIN_EFFECTIVE_SAMPLES = 2
 _BASELINE_EVALUATIONS = 1
 
 
@@ -34,7 +36,7 @@ class Lime:
     there is no convergence delta. Standard errors say how far the weights would be others with
     other masks; they know nothing of how well a linear model fits at all: `r_squared` does. They
     are absent below 2 samples a segment; segments that `n_features` leaves out have neither
-    weight nor error.
+    weight nor error. A surrogate that explains little, or too few samples, is warned of.
 
     Cost: `n_samples` evaluations, and one for the baseline.
     """
@@ -91,6 +93,20 @@ class _Surrogate:
         self._base = LimeBase(self._kernel)
         distances = pairwise_distances(samples, samples[:1], metric="cosine")
         self._distances: NDArray[np.float64] = distances.ravel()
+        self._distances[0] = 0.0  # not 1e-16: the narrowest kernel still sees the image itself
+        self._check_neighbours()
+
+    def _check_neighbours(self) -> None:
+        """Raises MethodError where the image alone has weight: any line would fit it perfectly."""
+        kernel = self._kernel(self._distances)
+        effective_count = kernel.sum() ** 2 / (kernel**2).sum()  # Kish, 1965
+        if effective_count < _MIN_EFFECTIVE_SAMPLES:
+            raise MethodError(
+                Reason.INVALID_FIELD,
+                f"kernel_width {self._kernel_width:g} is so narrow that the samples together count "
+                f"for {effective_count:.2g}: raise it; 0.25 is usual",
+                field="kernel_width",
+            )
 
     def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
         baseline_scores, sample_scores = np.split(scores, [_BASELINE_EVALUATIONS])
@@ -144,7 +160,8 @@ class _Surrogate:
         return errors
 
     def _kernel(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        kernel: NDArray[np.float64] = np.sqrt(np.exp(-(distances**2) / self._kernel_width**2))
+        with np.errstate(over="ignore"):  # infinitely far is weight 0
+            kernel: NDArray[np.float64] = np.sqrt(np.exp(-((distances / self._kernel_width) ** 2)))
         return kernel
 
 

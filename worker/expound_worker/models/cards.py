@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from expound.v1 import model_service_pb2, worker_pb2
-from expound_worker.methods import METHODS
+from expound_worker.methods.catalogue import METHODS
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.settings import Settings

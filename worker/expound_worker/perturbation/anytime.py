@@ -55,7 +55,7 @@ def run_plan(
     for scores in scorer.batches(masks):
         plan.add(scores)
         error = plan.standard_error
-        report(scorer.evaluations, total, error, plan.latest_answers if plan.latest else None)
+        report(scorer.evaluations, total, error, plan.answers if plan.latest else None)
         if max_standard_error is not None and error is not None and error <= max_standard_error:
             break
     warning = (
@@ -64,7 +64,7 @@ def run_plan(
         if scorer.evaluations < total
         else None
     )
-    return [_warned(answer, warning) for answer in plan.final_answers()]
+    return [_warned(answer, warning) for answer in plan.answers()]
 
 
 class _Run:
@@ -92,21 +92,12 @@ class _Run:
         self._scores[self._done : self._done + len(scores)] = scores
         self._done += len(scores)
         if self._done >= _GROWTH * self._estimated or self._done == len(self._scores):
-            self._renew()
+            self.latest = self._estimate(self._scores[: self._done]) or self.latest
+            self._estimated = self._done
 
-    def latest_answers(self) -> Sequence[Answer]:
-        """The latest estimate, which may be a few batches old."""
+    def answers(self) -> Sequence[Answer]:
+        """The latest estimate: a few batches old at times, but not when the run has ended."""
         return self.latest
-
-    def final_answers(self) -> Sequence[Answer]:
-        """The answers of all scores so far."""
-        if self._estimated < self._done:
-            self._renew()
-        return self.latest
-
-    def _renew(self) -> None:
-        self.latest = self._estimate(self._scores[: self._done]) or self.latest
-        self._estimated = self._done
 
 
 def _warned(answer: Answer, warning: str | None) -> Answer:

@@ -118,7 +118,7 @@ def _slic(
 def _quickshift(
     parameters: method_pb2.QuickshiftSegmentation, image: NDArray[np.float64], seed: int
 ) -> NDArray[np.signedinteger]:
-    labels: NDArray[np.signedinteger] = quickshift(  # type: ignore[no-untyped-call]
+    labels: NDArray[np.signedinteger] = quickshift(
         image,
         kernel_size=parameters.kernel_size,
         max_dist=parameters.max_distance,

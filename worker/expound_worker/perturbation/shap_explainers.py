@@ -6,17 +6,19 @@ imported before this module they are compiled, and give the same numbers.
 """
 
 import warnings
+from typing import Any
 
 import numba
 
-_disable_jit = numba.config.DISABLE_JIT
-numba.config.DISABLE_JIT = True
+_numba: Any = numba.config  # numba sets its attributes as it reads the environment
+_disable_jit = _numba.DISABLE_JIT
+_numba.DISABLE_JIT = True
 try:
     with warnings.catch_warnings():
         # shap's plots, which nobody asked for, use matplotlib as it will not be for ever.
         warnings.simplefilter("ignore", PendingDeprecationWarning)
         from shap import KernelExplainer, PartitionExplainer
 finally:
-    numba.config.DISABLE_JIT = _disable_jit
+    _numba.DISABLE_JIT = _disable_jit
 
 __all__ = ["KernelExplainer", "PartitionExplainer"]

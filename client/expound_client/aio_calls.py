@@ -1,0 +1,118 @@
+"""The calls of the asyncio client: I/O, and nothing else."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+
+import grpc
+from grpc import aio
+
+from expound.v1 import (
+    explanation_pb2,
+    explanation_service_pb2,
+    explanation_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+from expound_client import core
+from expound_client.errors import ExpoundError, translated
+from expound_client.events import Event
+from expound_client.models import Model
+from expound_client.watch import Watch
+
+
+class AsyncCalls:
+    """Every rpc as a coroutine, with its deadline and our errors."""
+
+    def __init__(self, channel: aio.Channel, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._explanations = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self._cards: dict[str, Model] = {}
+
+    async def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
+        """Sends a request; waits as long as it says, and then as long as any call."""
+        timeout_s = self._timeout_s + core.wait_s(request)
+        with translated():
+            return await self._explanations.Explain(request, timeout=timeout_s)
+
+    async def get(self, name: str, *, full: bool) -> explanation_pb2.Explanation:
+        """Gets an explanation; not `full`: without its maps."""
+        with translated():
+            return await self._explanations.GetExplanation(
+                core.get_request(name, full=full), timeout=self._timeout_s
+            )
+
+    async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
+        """Yields all explanations, without their maps, newest first."""
+        request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
+        while True:
+            with translated():
+                page = await self._explanations.ListExplanations(request, timeout=self._timeout_s)
+            for explanation in page.explanations:
+                yield explanation
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    async def cancel(self, name: str) -> explanation_pb2.Explanation:
+        """Cancels an explanation."""
+        request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
+        with translated():
+            return await self._explanations.CancelExplanation(request, timeout=self._timeout_s)
+
+    async def delete(self, name: str) -> None:
+        """Deletes an explanation."""
+        request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
+        with translated():
+            await self._explanations.DeleteExplanation(request, timeout=self._timeout_s)
+
+    async def watch(self, watch: Watch) -> AsyncGenerator[Event, None]:
+        """Yields the events of a watch to its end, over as many streams as it takes."""
+        while True:
+            call = self._explanations.WatchExplanation(
+                watch.request(), timeout=watch.stream_timeout_s()
+            )
+            try:
+                async for message in call:
+                    event = watch.read(message)
+                    if event is not None:
+                        yield event
+                return
+            except grpc.RpcError as error:
+                pause_s = watch.pause_s(error)
+            finally:
+                # A call that is dropped without this is never collected (grpc issue 43462).
+                call.cancel()
+            await asyncio.sleep(pause_s)
+
+    async def models(self) -> AsyncIterator[Model]:
+        """Yields the cards of all models, without labels and layers."""
+        request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
+        while True:
+            with translated():
+                page = await self._models.ListModels(request, timeout=self._timeout_s)
+            for card in page.models:
+                yield Model.from_proto(card)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    async def model(self, name: str) -> Model:
+        """Gets the card of a model."""
+        with translated():
+            return Model.from_proto(
+                await self._models.GetModel(core.get_model_request(name), timeout=self._timeout_s)
+            )
+
+    async def card(self, name: str, version: str = "") -> Model | None:
+        """The card of a model for pictures, asked for once; None where it cannot be had.
+
+        A known card of another version is asked for again.
+        """
+        known = self._cards.get(name)
+        if known is None or (version and known.version != version):
+            try:
+                self._cards[name] = await self.model(name)
+            except ExpoundError:
+                return known
+        return self._cards[name]

@@ -1,0 +1,114 @@
+"""The calls of the blocking client: I/O, and nothing else."""
+
+import time
+from collections.abc import Iterator
+
+import grpc
+
+from expound.v1 import (
+    explanation_pb2,
+    explanation_service_pb2,
+    explanation_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+)
+from expound_client import core
+from expound_client.errors import ExpoundError, translated
+from expound_client.events import Event
+from expound_client.models import Model
+from expound_client.watch import Watch
+
+
+class Calls:
+    """Every rpc as a blocking function, with its deadline and our errors."""
+
+    def __init__(self, channel: grpc.Channel, timeout_s: float) -> None:
+        self._timeout_s = timeout_s
+        self._explanations = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
+        self._models = model_service_pb2_grpc.ModelServiceStub(channel)
+        self._cards: dict[str, Model] = {}
+
+    def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
+        """Sends a request; waits as long as it says, and then as long as any call."""
+        timeout_s = self._timeout_s + core.wait_s(request)
+        with translated():
+            return self._explanations.Explain(request, timeout=timeout_s)
+
+    def get(self, name: str, *, full: bool) -> explanation_pb2.Explanation:
+        """Gets an explanation; not `full`: without its maps."""
+        with translated():
+            return self._explanations.GetExplanation(
+                core.get_request(name, full=full), timeout=self._timeout_s
+            )
+
+    def list(self) -> Iterator[explanation_pb2.Explanation]:
+        """Yields all explanations, without their maps, newest first."""
+        request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
+        while True:
+            with translated():
+                page = self._explanations.ListExplanations(request, timeout=self._timeout_s)
+            yield from page.explanations
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def cancel(self, name: str) -> explanation_pb2.Explanation:
+        """Cancels an explanation."""
+        request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
+        with translated():
+            return self._explanations.CancelExplanation(request, timeout=self._timeout_s)
+
+    def delete(self, name: str) -> None:
+        """Deletes an explanation."""
+        request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
+        with translated():
+            self._explanations.DeleteExplanation(request, timeout=self._timeout_s)
+
+    def watch(self, watch: Watch) -> Iterator[Event]:
+        """Yields the events of a watch to its end, over as many streams as it takes."""
+        while True:
+            call = self._explanations.WatchExplanation(
+                watch.request(), timeout=watch.stream_timeout_s()
+            )
+            try:
+                for message in call:
+                    event = watch.read(message)
+                    if event is not None:
+                        yield event
+                return
+            except grpc.RpcError as error:
+                pause_s = watch.pause_s(error)
+            finally:
+                call.cancel()
+            time.sleep(pause_s)
+
+    def models(self) -> Iterator[Model]:
+        """Yields the cards of all models, without labels and layers."""
+        request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
+        while True:
+            with translated():
+                page = self._models.ListModels(request, timeout=self._timeout_s)
+            yield from map(Model.from_proto, page.models)
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return
+
+    def model(self, name: str) -> Model:
+        """Gets the card of a model."""
+        with translated():
+            return Model.from_proto(
+                self._models.GetModel(core.get_model_request(name), timeout=self._timeout_s)
+            )
+
+    def card(self, name: str, version: str = "") -> Model | None:
+        """The card of a model for pictures, asked for once; None where it cannot be had.
+
+        A known card of another version is asked for again.
+        """
+        known = self._cards.get(name)
+        if known is None or (version and known.version != version):
+            try:
+                self._cards[name] = self.model(name)
+            except ExpoundError:
+                return known
+        return self._cards[name]

@@ -1,0 +1,113 @@
+"""`expound explain`: explains images, shows how far it is, and writes pictures and a report."""
+
+import asyncio
+from contextlib import suppress
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from expound.v1 import method_pb2
+from expound_client.aio import AsyncClient
+from expound_client.cli.connection import server_option
+from expound_client.cli.method_option import MethodOption
+from expound_client.cli.outputs import result_table, write
+from expound_client.cli.progress import follow
+from expound_client.errors import ExpoundError
+from expound_client.results import ExplanationResult, State
+
+
+@click.command()
+@click.argument("images", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
+@click.option(
+    "-m",
+    "--method",
+    "methods",
+    multiple=True,
+    required=True,
+    type=MethodOption(),
+    help="How to explain; can be given several times. `expound methods` lists them.",
+)
+@click.option("--model", metavar="MODEL", help="Model. Default: the only one, if there is one.")
+@click.option(
+    "--target",
+    default="top1",
+    show_default=True,
+    help="What to explain: top1, top3…, a class index or a label.",
+)
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
+@click.option(
+    "--out",
+    type=click.Path(file_okay=False, path_type=Path),
+    default="expound-output",
+    show_default=True,
+    help="Folder for the overlays and report.html.",
+)
+@click.option("--timeout", "timeout_s", type=float, help="Seconds that the work may take.")
+@server_option
+def explain(
+    images: tuple[str, ...],
+    methods: tuple[method_pb2.Method, ...],
+    model: str | None,
+    target: str,
+    seed: int,
+    out: Path,
+    timeout_s: float | None,
+    address: str,
+) -> int:
+    """Explain what a model sees in IMAGES."""
+    explained = _explain(
+        address,
+        list(images),
+        model=model,
+        methods=methods,
+        target=int(target) if target.isdecimal() else target,
+        seed=seed,
+        timeout_s=timeout_s,
+    )
+    # Under asyncio Ctrl-C is a cancel of the task, and never an exception in the midst of gRPC.
+    result = asyncio.run(explained)
+    console = Console()
+    console.print(result_table(result, images))
+    written = write(result, images, out)
+    console.print(f"{len(written)} files in {out}: report.html and the overlays", highlight=False)
+    for key, error in result.errors.items():
+        click.echo(f"{key} failed: {error}", err=True)
+    return 0 if result.state == State.SUCCEEDED else 1
+
+
+async def _explain(
+    address: str,
+    images: list[str],
+    *,
+    model: str | None,
+    methods: tuple[method_pb2.Method, ...],
+    target: str | int,
+    seed: int,
+    timeout_s: float | None,
+) -> ExplanationResult:
+    async with AsyncClient(address) as client:
+        explanation = await client.explain(
+            images,
+            model=model or await _only_model(client),
+            methods=methods,
+            target=target,
+            seed=seed,
+            timeout_s=timeout_s,
+        )
+        try:
+            await follow(explanation)
+        except asyncio.CancelledError:
+            with suppress(ExpoundError):
+                await explanation.cancel()
+            raise
+        return await explanation.result(partial=True)
+
+
+async def _only_model(client: AsyncClient) -> str:
+    """The model to take when none is named. Raises UsageError unless there is exactly one."""
+    names = [model.name for model in await client.models()]
+    if len(names) != 1:
+        listed = ", ".join(names) or "none is served now"
+        raise click.UsageError(f"give the model with --model; there are: {listed}")
+    return names[0]

@@ -1,0 +1,85 @@
+"""`expound methods`: which methods there are, and what they can do on a model."""
+
+from collections.abc import Iterator
+from typing import cast
+
+import click
+from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from expound import parameters
+from expound.v1 import method_pb2
+from expound_client.cli.connection import server_option
+from expound_client.cli.method_option import members
+from expound_client.client import Client
+from expound_client.method import choices
+from expound_client.methods import METHODS
+from expound_client.models import Capability, Support
+
+_COLORS = {Support.SUPPORTED: "green", Support.APPROXIMATE: "yellow", Support.UNSUPPORTED: "red"}
+_PARTS = (method_pb2.Segmentation, method_pb2.Baseline, method_pb2.NoiseTunnel)
+
+
+@click.command()
+@click.option("--model", metavar="MODEL", help="Tell what each method can do on this model.")
+@server_option
+def methods(model: str | None, address: str) -> None:
+    """List the methods with their parameters, defaults and ranges."""
+    console = Console()
+    if model is None:
+        console.print(_catalogue())
+        console.print(_parts())
+        return
+    with Client(address) as client:
+        card = client.model(model)
+    console.print(f"{card.name}, version {card.version}: {card.preprocessing_description}")
+    console.print(_capabilities(card.capabilities))
+
+
+def _catalogue() -> Table:
+    table = Table("method", "what it is", "parameters", title="Methods", show_lines=True)
+    for field in parameters.method_fields():
+        summary = (METHODS[field.name].__doc__ or "").partition("\n")[0]
+        message = cast(Descriptor, field.message_type)
+        table.add_row(field.name, summary, Text("\n".join(_parameters(message))))
+    return table
+
+
+def _parts() -> Table:
+    table = Table("part", "choice", "parameters", title="Parts of methods", show_lines=True)
+    for part in _PARTS:
+        names = members(part.DESCRIPTOR) if part is not method_pb2.NoiseTunnel else []
+        for name in names:
+            message = cast(Descriptor, part.DESCRIPTOR.fields_by_name[name].message_type)
+            table.add_row(part.DESCRIPTOR.name, name, Text("\n".join(_parameters(message))))
+        if not names:
+            table.add_row(part.DESCRIPTOR.name, "", Text("\n".join(_parameters(part.DESCRIPTOR))))
+    return table
+
+
+def _capabilities(capabilities: dict[str, Capability]) -> Table:
+    table = Table("method", "support", "why")
+    for name in METHODS:
+        known = capabilities.get(name)
+        if known is None:
+            table.add_row(name, Text("not implemented yet", "dim"), "")
+        else:
+            support = Text(known.support.lower(), _COLORS[known.support])
+            table.add_row(name, support, Text(known.reason))
+    return table
+
+
+def _parameters(message: Descriptor) -> Iterator[str]:
+    """One line a parameter: ``n_samples=1000 (from 10 to 100000 evaluations)``."""
+    for field in cast(list[FieldDescriptor], list(message.fields)):
+        default = parameters.default(field)
+        if field.enum_type is not None:
+            names = choices(field.enum_type)
+            default = next(name for name, number in names.items() if number == default)
+            allowed = ", ".join(names)
+        else:
+            allowed = parameters.allowed(field)
+        written = "" if default is None else f"={str(default).lower()}"
+        yield f"{field.name}{written} ({allowed})" if allowed else f"{field.name}{written}"

@@ -1,0 +1,28 @@
+"""`expound models`: which models can be explained."""
+
+import click
+from rich.console import Console
+from rich.table import Table
+
+from expound_client.cli.connection import server_option
+from expound_client.client import Client
+
+
+@click.command()
+@server_option
+def models(address: str) -> None:
+    """List the models that the live workers serve."""
+    with Client(address) as client:
+        cards = client.models()
+    table = Table("model", "version", "input", "classes", "parameters", "device", "dtype")
+    for card in cards:
+        table.add_row(
+            card.name,
+            card.version,
+            "x".join(map(str, card.input_shape)),
+            f"{card.class_count:,}",
+            f"{card.parameter_count:,}",
+            card.device,
+            card.dtype,
+        )
+    Console().print(table if cards else "No live worker serves a model.")

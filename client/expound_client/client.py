@@ -1,0 +1,143 @@
+"""The blocking client."""
+
+from collections.abc import Iterator, Sequence
+from types import TracebackType
+from typing import Literal, Self
+
+import grpc
+
+from expound_client import core
+from expound_client.calls import Calls
+from expound_client.channel import open_channel
+from expound_client.core import DEFAULT_ADDRESS, DEFAULT_CALL_TIMEOUT_S, MethodLike
+from expound_client.events import Event
+from expound_client.explanation import Explanation
+from expound_client.inputs import ImageLike
+from expound_client.models import Model
+from expound_client.targets import Target
+
+
+class Client:
+    """A connection to Expound, for use in a `with` block; safe to share between threads.
+
+    Every call raises an `ExpoundError` of `expound_client.errors`, each has a deadline, and those
+    that can be repeated without harm are, when the server does not answer.
+    """
+
+    def __init__(
+        self,
+        address: str = DEFAULT_ADDRESS,
+        *,
+        credentials: grpc.ChannelCredentials | None = None,
+        timeout_s: float = DEFAULT_CALL_TIMEOUT_S,
+    ) -> None:
+        """Makes a client; it connects with the first call.
+
+        Args:
+            address: ``host:port`` of the server, or any name that gRPC resolves.
+            credentials: what the connection is secured with; None: it is not encrypted.
+            timeout_s: how long a single call may take. Watching, and waiting for results, have
+                time limits of their own.
+        """
+        self._channel = open_channel(address, credentials)
+        self._calls = Calls(self._channel, timeout_s)
+
+    def explain(
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        *,
+        model: str,
+        methods: MethodLike | Sequence[MethodLike],
+        target: Target = "top1",
+        seed: int = 0,
+        wait_s: float | None = None,
+        timeout_s: float | None = None,
+        ttl_s: float | None = None,
+        request_id: str | None = None,
+        values_dtype: Literal["float32", "float16"] = "float32",
+        channels: Literal["keep", "sum"] = "keep",
+    ) -> Explanation:
+        """Asks for explanations of one or more images.
+
+        Args:
+            images: one image or a list of them: path of an image file, bytes of one, PIL image,
+                uint8 array (H, W, 3) or (H, W), or floating array (C, H, W) in model input units.
+            model: name of the model.
+            methods: how to explain them: names, or classes of `expound_client.methods`.
+            target: what to explain: ``"top1"``, ``"top3"``… a class index or a label.
+            seed: seed of everything random.
+            wait_s: how long the call itself may wait for the end; None: it answers at once.
+            timeout_s: how long the work may take; what is not done then fails. None: 600.
+            ttl_s: how long the explanation is kept; None: 3600.
+            request_id: idempotency key: a second request with the same id and body gives the
+                first one's explanation. None: a new one.
+            values_dtype: element type in which maps are sent.
+            channels: whether the channels of maps are kept or summed.
+
+        Returns:
+            The handle of the accepted explanation.
+
+        Raises:
+            InvalidArgumentError: something in the request is wrong; names the field.
+            ModelNotFoundError: no live worker serves the model.
+            MethodNotImplementedError: no worker implements a method.
+            MethodUnsupportedError: a method cannot be right on the model.
+            AlreadyExistsError: the request id was used with another request.
+            UnavailableError: the server does not answer.
+            OSError: an image file cannot be read.
+        """
+        request = core.explain_request(
+            images,
+            model=model,
+            methods=methods,
+            target=target,
+            seed=seed,
+            wait_s=wait_s,
+            timeout_s=timeout_s,
+            ttl_s=ttl_s,
+            request_id=request_id,
+            values_dtype=values_dtype,
+            channels=channels,
+        )
+        return Explanation(self._calls, self._calls.explain(request), request.inputs)
+
+    def get(self, name: str) -> Explanation:
+        """Gives the handle of an explanation by its name, whoever asked for it.
+
+        Raises:
+            ExplanationNotFoundError: there is none.
+        """
+        return Explanation(self._calls, self._calls.get(name, full=False))
+
+    def list(self) -> Iterator[Explanation]:
+        """Yields the handles of all explanations, newest first."""
+        return (Explanation(self._calls, answer) for answer in self._calls.list())
+
+    def watch(
+        self, name: str, after_sequence: int = 0, *, timeout_s: float | None = None
+    ) -> Iterator[Event]:
+        """Yields the events of an explanation; see `Explanation.watch`."""
+        return self.get(name).watch(after_sequence, timeout_s=timeout_s)
+
+    def models(self) -> tuple[Model, ...]:
+        """Gives the cards of all models by name, without labels and layers."""
+        return tuple(self._calls.models())
+
+    def model(self, name: str) -> Model:
+        """Gives the card of a model. Raises ModelNotFoundError when no live worker serves it."""
+        return self._calls.model(name)
+
+    def close(self) -> None:
+        """Closes the connection; calls under way end."""
+        self._channel.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()

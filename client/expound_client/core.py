@@ -1,0 +1,116 @@
+"""Requests, as the blocking and the asyncio client both make them."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from typing import Literal, TypeAlias, TypeVar
+
+from expound.v1 import (
+    explanation_pb2,
+    explanation_service_pb2,
+    method_pb2,
+    model_service_pb2,
+    tensor_pb2,
+)
+from expound_client.errors import InvalidArgumentError
+from expound_client.inputs import ImageLike, to_inputs
+from expound_client.method import Method
+from expound_client.methods import METHODS
+from expound_client.targets import Target, to_target
+
+MethodLike: TypeAlias = str | Method | method_pb2.Method
+"""A method: its name, for one with the defaults of the contract; a class of `methods`; or the
+contract's own message."""
+
+_Value = TypeVar("_Value")
+
+DEFAULT_ADDRESS = "localhost:50051"
+DEFAULT_CALL_TIMEOUT_S = 30.0
+PAGE_SIZE = 100
+
+_VALUES_DTYPES = {
+    "float32": tensor_pb2.DATA_TYPE_FLOAT32,
+    "float16": tensor_pb2.DATA_TYPE_FLOAT16,
+}
+_CHANNELS = {
+    "keep": explanation_pb2.OutputOptions.CHANNELS_KEEP,
+    "sum": explanation_pb2.OutputOptions.CHANNELS_SUM,
+}
+
+
+def explain_request(
+    images: ImageLike | Sequence[ImageLike],
+    *,
+    model: str,
+    methods: MethodLike | Sequence[MethodLike],
+    target: Target,
+    seed: int,
+    wait_s: float | None,
+    timeout_s: float | None,
+    ttl_s: float | None,
+    request_id: str | None,
+    values_dtype: Literal["float32", "float16"],
+    channels: Literal["keep", "sum"],
+) -> explanation_pb2.ExplainRequest:
+    """Makes a request; `Client.explain` says what the arguments are."""
+    if isinstance(methods, MethodLike):
+        methods = [methods]
+    request = explanation_pb2.ExplainRequest(
+        model=model,
+        inputs=to_inputs(images),
+        methods=[to_method(method, f"methods[{i}]") for i, method in enumerate(methods)],
+        target=to_target(target),
+        seed=seed,
+        request_id=uuid.uuid4().hex if request_id is None else request_id,
+        output=explanation_pb2.OutputOptions(
+            values_dtype=_choice("output.values_dtype", values_dtype, _VALUES_DTYPES),
+            channels=_choice("output.channels", channels, _CHANNELS),
+        ),
+    )
+    for name, seconds in (("wait", wait_s), ("timeout", timeout_s), ("ttl", ttl_s)):
+        if seconds is not None:
+            getattr(request, name).FromNanoseconds(round(seconds * 1e9))
+    return request
+
+
+def to_method(method: MethodLike, field: str) -> method_pb2.Method:
+    """Makes the message of a method. Raises InvalidArgumentError for what is none."""
+    if isinstance(method, method_pb2.Method):
+        return method
+    if isinstance(method, Method):
+        return method.to_proto()
+    if isinstance(method, str):
+        return _choice(field, method, METHODS)().to_proto()
+    raise InvalidArgumentError.of(field, f"must be a name or a method, not {method!r}")
+
+
+def wait_s(request: explanation_pb2.ExplainRequest) -> float:
+    """How long the server may wait before it answers a request, in seconds."""
+    return request.wait.ToTimedelta().total_seconds()
+
+
+def get_request(name: str, *, full: bool) -> explanation_service_pb2.GetExplanationRequest:
+    """Asks for an explanation; not `full`: without its maps."""
+    return explanation_service_pb2.GetExplanationRequest(
+        name=explanation_name(name), view=view(full)
+    )
+
+
+def get_model_request(name: str) -> model_service_pb2.GetModelRequest:
+    """Asks for the card of a model, by `NAME` or `models/NAME`."""
+    return model_service_pb2.GetModelRequest(name=f"models/{name.removeprefix('models/')}")
+
+
+def explanation_name(name: str) -> str:
+    """The resource name of an explanation given as `explanations/ID` or ID."""
+    return f"explanations/{name.removeprefix('explanations/')}"
+
+
+def view(full: bool) -> explanation_pb2.ExplanationView.ValueType:
+    """Whether maps are sent."""
+    return explanation_pb2.EXPLANATION_VIEW_FULL if full else explanation_pb2.EXPLANATION_VIEW_BASIC
+
+
+def _choice(field: str, name: str, allowed: Mapping[str, _Value]) -> _Value:
+    if name not in allowed:
+        raise InvalidArgumentError.of(field, f"must be one of {', '.join(allowed)}, not {name!r}")
+    return allowed[name]

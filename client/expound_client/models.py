@@ -1,0 +1,127 @@
+"""Cards of models: what their workers say of them."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Self
+
+from expound.v1 import model_service_pb2
+
+
+class Support(StrEnum):
+    """How far a method can be trusted on a model."""
+
+    SUPPORTED = "SUPPORTED"
+    """It does what it promises."""
+    APPROXIMATE = "APPROXIMATE"
+    """It does so up to the error that the reason names."""
+    UNSUPPORTED = "UNSUPPORTED"
+    """It is refused, for the reason given."""
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A layer with a spatial output: dotted name, class and output (channels, height, width)."""
+
+    name: str
+    kind: str
+    output_shape: tuple[int, ...]
+    default: bool
+
+
+@dataclass(frozen=True)
+class Capability:
+    """What a method can do on a model, and why no more."""
+
+    method: str
+    support: Support
+    reason: str
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """What happens to an upright RGB image before the network, in numbers.
+
+    Attributes:
+        resize: length in pixels to which the shorter side is brought before the centre is
+            cropped; 0: the image is resized to the input's height and width.
+        interpolation: "nearest", "bilinear", "bicubic" or "lanczos".
+        mean: subtracted from each channel, in units of [0, 1].
+        std: by which each channel is then divided.
+    """
+
+    resize: int
+    interpolation: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Model:
+    """Card of a model.
+
+    Attributes:
+        name: its name, as `Client.explain` takes it.
+        version: version of its entry.
+        digest: SHA-256 of its weights, hexadecimal.
+        pool: pool of the workers that serve it.
+        input_shape: shape of one input (C, H, W).
+        class_count: number of classes.
+        labels: labels of the classes by index; empty where it has none, and in lists.
+        layers: its layers with a spatial output, in the order in which they run; empty in lists.
+        capabilities: what each method can do on it, by the method's name.
+        preprocessing_description: what happens to an image before the network, in words.
+        preprocessing: the same in numbers; None where the worker does not tell.
+        device: device it runs on.
+        dtype: element type of its weights.
+        parameter_count: number of its parameters.
+    """
+
+    name: str
+    version: str
+    digest: str
+    pool: str
+    input_shape: tuple[int, ...]
+    class_count: int
+    labels: tuple[str, ...] = field(repr=False)
+    layers: tuple[Layer, ...] = field(repr=False)
+    capabilities: dict[str, Capability] = field(repr=False)
+    preprocessing_description: str
+    preprocessing: Preprocessing | None = field(repr=False)
+    device: str
+    dtype: str
+    parameter_count: int
+
+    @classmethod
+    def from_proto(cls, card: model_service_pb2.Model) -> Self:
+        """Reads the message of the contract."""
+        return cls(
+            name=card.name.removeprefix("models/"),
+            version=card.version,
+            digest=card.digest,
+            pool=card.pool,
+            input_shape=tuple(card.input_shape),
+            class_count=card.class_count,
+            labels=tuple(card.labels),
+            layers=tuple(
+                Layer(layer.name, layer.kind, tuple(layer.output_shape), layer.default)
+                for layer in card.layers
+            ),
+            capabilities={each.method: _capability(each) for each in card.capabilities},
+            preprocessing_description=card.preprocessing,
+            preprocessing=_preprocessing(card),
+            device=card.device,
+            dtype=card.dtype,
+            parameter_count=card.parameter_count,
+        )
+
+
+def _capability(message: model_service_pb2.Capability) -> Capability:
+    name = model_service_pb2.Capability.Support.Name(message.support)
+    return Capability(message.method, Support(name.removeprefix("SUPPORT_")), message.reason)
+
+
+def _preprocessing(card: model_service_pb2.Model) -> Preprocessing | None:
+    if not card.HasField("preprocessing_steps"):
+        return None
+    steps = card.preprocessing_steps
+    return Preprocessing(steps.resize, steps.interpolation, tuple(steps.mean), tuple(steps.std))

@@ -1,0 +1,74 @@
+"""The parts of the service on one machine, in the order in which they start."""
+
+import socket
+import sys
+from functools import partial
+
+from expound_deploy.part import Command
+from expound_deploy.redis_server import answers, redis_command, redis_executable
+from expound_deploy.settings import Settings
+
+
+def commands(settings: Settings) -> list[Command]:
+    """Redis unless one was given, a worker, and a server.
+
+    Raises:
+        RedisMissingError: a Redis server is to be started, and there is none to start.
+    """
+    if settings.redis_url:
+        return [_worker(settings, settings.redis_url), _server(settings, settings.redis_url)]
+    port = free_port()
+    redis_url = f"redis://127.0.0.1:{port}/0"
+    return [
+        _redis(settings, port),
+        _worker(settings, redis_url),
+        _server(settings, redis_url),
+    ]
+
+
+def free_port() -> int:
+    """A port of 127.0.0.1 on which nothing listens."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def is_taken(host: str, port: int) -> bool:
+    """Whether another process listens on this address already."""
+    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+    with socket.socket(address[0]) as probe:
+        # As servers do it: connections of a server that has just ended do not count.
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(address[4])
+        except OSError:
+            return True
+    return False
+
+
+def _redis(settings: Settings, port: int) -> Command:
+    folder = settings.data_dir / "redis"
+    folder.mkdir(parents=True, exist_ok=True)
+    arguments = redis_command(redis_executable(), folder, port)
+    return Command("redis", tuple(arguments), answers=partial(answers, port))
+
+
+def _worker(settings: Settings, redis_url: str) -> Command:
+    arguments = [sys.executable, "-m", "expound_worker", "--pool", "default"]
+    if settings.models:
+        arguments += ["--models", str(settings.models)]
+    heartbeat = settings.data_dir / "worker-heartbeat"
+    environment = {**_environment(redis_url), "EXPOUND_HEARTBEAT_FILE": str(heartbeat)}
+    return Command("worker", tuple(arguments), environment, drain_s=30, ready_file=heartbeat)
+
+
+def _server(settings: Settings, redis_url: str) -> Command:
+    address = ["--host", settings.host, "--port", str(settings.port)]
+    arguments = [sys.executable, "-m", "expound_server", *address]
+    return Command("server", tuple(arguments), _environment(redis_url), drain_s=15)
+
+
+def _environment(redis_url: str) -> dict[str, str]:
+    # A URL may hold a password, so it does not go among the arguments.
+    return {"EXPOUND_REDIS_URL": redis_url, "PYTHONUNBUFFERED": "1"}

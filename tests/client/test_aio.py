@@ -1,0 +1,118 @@
+"""The asyncio client against a fake service, over a real channel."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from expound.reasons import Reason, status
+from expound_client import AsyncClient, MethodLike, State, errors
+from expound_client import methods as m
+from tests.client import canned
+from tests.client.fake_service import FakeService
+from tests.client.test_client import SEQUENCES
+
+METHODS: list[MethodLike] = ["saliency", m.Lime(n_samples=100)]
+
+
+async def test_an_explanation_gives_maps(async_client: AsyncClient) -> None:
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    result = await explanation.result(20)
+    assert result.state == State.SUCCEEDED
+    assert np.array_equal(result["saliency"].values, canned.gradient())
+    assert result["lime"].overlay().size == (8, 8)
+
+
+@pytest.mark.parametrize("breaks", [[], [4], [7, 0, 0, 2]])
+async def test_a_watch_that_breaks_goes_on_with_no_gap_and_no_repeat(
+    async_client: AsyncClient, service: FakeService, breaks: list[int]
+) -> None:
+    service.breaks_after = breaks
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    assert [event.sequence async for event in explanation.watch()] == SEQUENCES
+    after = [event.sequence async for event in async_client.watch(explanation.name, 6)]
+    assert after == [number for number in SEQUENCES if number > 6]
+
+
+async def test_many_explanations_go_on_at_once(async_client: AsyncClient) -> None:
+    async def explain() -> list[str]:
+        explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+        return list(await explanation.result(20))
+
+    assert await asyncio.gather(*(explain() for _ in range(6))) == [["saliency", "lime"]] * 6
+
+
+async def test_a_watch_that_is_left_is_cancelled(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.held.clear()
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    events = explanation.watch()
+    await anext(events)
+    assert not service.watch_ended.is_set()
+    await events.aclose()
+    assert await asyncio.to_thread(service.watch_ended.wait, 10)
+
+
+async def test_a_task_that_is_cancelled_cancels_its_watch(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.held.clear()
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    waiting = asyncio.create_task(explanation.result())
+    assert await asyncio.to_thread(service.watching.wait, 10)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert await asyncio.to_thread(service.watch_ended.wait, 10)
+
+
+async def test_closing_the_client_ends_what_it_watches(service: FakeService) -> None:
+    service.held.clear()
+    async with AsyncClient(service.address) as client:
+        explanation = await client.explain(canned.png(), model="small", methods=METHODS)
+        waiting = asyncio.create_task(explanation.result())
+        assert await asyncio.to_thread(service.watching.wait, 10)
+    with pytest.raises((errors.ExpoundError, asyncio.CancelledError)):
+        await waiting
+    assert await asyncio.to_thread(service.watch_ended.wait, 10)
+
+
+async def test_time_limits_failures_and_cancels_are_told(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.held.clear()
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    with pytest.raises(errors.DeadlineExceededError):
+        await explanation.result(0.2)
+    assert (await explanation.result(0, partial=True)).state == State.PENDING
+    await explanation.cancel()
+    with pytest.raises(errors.ExplanationCancelledError):
+        await explanation.result(20)
+    await explanation.delete()
+
+
+async def test_a_failed_method_is_raised_with_the_results_of_the_others(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.fails = True
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    with pytest.raises(errors.ExplanationFailedError) as caught:
+        await explanation.result(20)
+    assert list(caught.value.result) == ["saliency"]
+
+
+async def test_refusals_are_typed_and_unavailable_is_tried_again(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.refusals["GetModel"] = [status(Reason.SERVER_STOPPING, "stopping")]
+    assert (await async_client.model("small")).name == "small"
+    with pytest.raises(errors.ModelNotFoundError):
+        await async_client.model("large")
+    with pytest.raises(errors.ExplanationNotFoundError):
+        await async_client.get("none")
+
+
+async def test_lists_have_all_pages(async_client: AsyncClient) -> None:
+    assert len([explanation async for explanation in async_client.list()]) == 3
+    assert [model.name for model in await async_client.models()] == ["small"]

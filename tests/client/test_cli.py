@@ -1,0 +1,241 @@
+"""The command line against a fake service: what it prints, writes and exits with."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from expound import parameters
+from expound.reasons import Reason, status
+from expound.v1 import explanation_pb2
+from expound_client.cli import launch, run
+from tests.client import canned
+from tests.client.fake_service import FakeService
+from tests.processes import free_port
+
+Expound = Callable[..., int]
+
+
+@pytest.fixture
+def expound(service: FakeService, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Expound:
+    """Runs the command line in a folder that holds photo.png."""
+    monkeypatch.setenv("EXPOUND_SERVER", service.address)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photo.png").write_bytes(canned.png())
+    return lambda *arguments: run(list(arguments))
+
+
+def sent(service: FakeService) -> explanation_pb2.ExplainRequest:
+    (request,) = service.requests["Explain"]
+    assert isinstance(request, explanation_pb2.ExplainRequest)
+    return request
+
+
+def test_explain_prints_a_table_and_writes_pictures_and_the_report(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert expound("explain", "photo.png", "-m", "saliency", "-m", "lime", "--out", "made") == 0
+    printed = capsys.readouterr()
+    (saliency,) = (line for line in printed.out.splitlines() if "saliency" in line)
+    assert saliency.split() == ["saliency", "tabby", "60.0%", "1", "500", "ms", "+0.001", "-"]
+    (lime,) = (line for line in printed.out.splitlines() if "lime" in line)
+    assert lime.split() == ["lime", "tabby", "60.0%", "100", "500", "ms", "-", "0.02"]
+    assert "3 files in made" in printed.out
+    assert "100/100" in printed.err
+    assert "image 1: tabby, 60.0%" in printed.err
+    names = {"photo_saliency_tabby.png", "photo_lime_tabby.png", "report.html"}
+    assert {path.name for path in (tmp_path / "made").iterdir()} == names
+    with Image.open(tmp_path / "made" / "photo_lime_tabby.png") as overlay:
+        assert overlay.size == (8, 8)
+    assert sent(service).model == "small"
+
+
+def test_explain_sends_what_its_options_say(expound: Expound, service: FakeService) -> None:
+    lime = "lime:n_samples=200,segmentation.slic.n_segments=40,baseline=blur,key=mine"
+    tunnel = "saliency:noise_tunnel.type=smoothgrad_sq,noise_tunnel.n_samples=16,absolute=no"
+    options = ["--model", "other", "--seed", "5", "--target", "2", "--timeout", "30"]
+    assert expound("explain", "photo.png", "photo.png", "-m", lime, "-m", tunnel, *options) == 0
+    request = sent(service)
+    assert len(request.inputs) == 2
+    assert (request.model, request.seed, request.timeout.seconds) == ("other", 5, 30)
+    assert request.target.class_index == 2
+    first, second = request.methods
+    assert (first.key, first.lime.n_samples) == ("mine", 200)
+    assert first.lime.segmentation.slic.n_segments == 40
+    assert first.lime.baseline.WhichOneof("baseline") == "blur"
+    assert second.saliency.noise_tunnel.n_samples == 16
+    assert not second.saliency.absolute and second.saliency.HasField("absolute")
+
+
+@pytest.mark.parametrize(
+    ("method", "told"),
+    [
+        ("limes", "partition_shap"),
+        ("lime:samples=5", "segmentation.slic.n_segments"),
+        ("lime:n_samples", "key=value"),
+        ("lime:n_samples=many", "must be an integer"),
+        ("lime:kernel_width=wide", "must be a number"),
+        ("lime:n_samples=9", "from 10 to 100000 evaluations"),
+        ("lime:segmentation=voronoi", "grid, slic, quickshift, felzenszwalb"),
+        ("lime:segmentation.labels=1", "no parameter"),
+        ("saliency:noise_tunnel.type=loud", "smoothgrad, smoothgrad_sq, vargrad"),
+        ("saliency:absolute=perhaps", "true, yes"),
+        ("gradient_shap:baselines=zero", "no parameter"),
+    ],
+)
+def test_a_wrong_method_is_refused_with_what_is_allowed(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    method: str,
+    told: str,
+) -> None:
+    assert expound("explain", "photo.png", "-m", method) == 2
+    assert told in capsys.readouterr().err
+    assert "Explain" not in service.requests
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["explain", "photo.png"],
+        ["explain", "-m", "lime"],
+        ["explain", "missing.png", "-m", "lime"],
+        ["explain", "photo.png", "-m", "lime", "--seed", "-1"],
+        ["watch"],
+        ["paint"],
+        ["models", "--verbose"],
+    ],
+)
+def test_a_wrong_command_exits_with_2(expound: Expound, arguments: list[str]) -> None:
+    assert expound(*arguments) == 2
+
+
+@pytest.mark.parametrize(
+    ("reason", "code"),
+    [
+        (Reason.INVALID_FIELD, 2),
+        (Reason.MODEL_NOT_FOUND, 2),
+        (Reason.METHOD_NOT_IMPLEMENTED, 2),
+        (Reason.METHOD_UNSUPPORTED, 2),
+        (Reason.DEADLINE_EXCEEDED, 3),
+        (Reason.INTERNAL, 1),
+    ],
+)
+def test_a_refusal_is_told_with_its_exit_code(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    reason: Reason,
+    code: int,
+) -> None:
+    service.refusals["Explain"] = [status(reason, "this is why")]
+    assert expound("explain", "photo.png", "-m", "lime", "--model", "small") == code
+    assert capsys.readouterr().err == "Error: this is why\n"
+
+
+def test_no_server_exits_with_3(expound: Expound, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expound("models", "--server", f"127.0.0.1:{free_port()}") == 3
+    assert "Error: " in capsys.readouterr().err
+
+
+def test_a_failed_method_exits_with_1_and_keeps_the_others(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    service.fails = True
+    assert expound("explain", "photo.png", "-m", "saliency", "-m", "lime", "--out", "made") == 1
+    printed = capsys.readouterr()
+    assert "lime failed: only 1 segment was found" in printed.err
+    made = {path.name for path in (tmp_path / "made").iterdir()}
+    assert made == {"photo_saliency_tabby.png", "report.html"}
+
+
+def test_ctrl_c_cancels_the_explanation_and_exits_with_130(
+    expound: Expound, service: FakeService, tmp_path: Path
+) -> None:
+    service.held.clear()
+    command = [sys.executable, "-m", "expound_client.cli"]
+    with subprocess.Popen(
+        [*command, "explain", "photo.png", "-m", "lime"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert service.watching.wait(30)
+            process.send_signal(signal.SIGINT)
+            _, printed = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    assert process.returncode == 130
+    assert "Interrupted." in printed
+    assert "Traceback" not in printed
+    assert len(service.requests["CancelExplanation"]) == 1
+
+
+def test_watch_shows_an_explanation_to_its_end(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expound("explain", "photo.png", "-m", "lime") == 0
+    capsys.readouterr()
+    assert expound("watch", canned.NAME) == 0
+    assert capsys.readouterr().out == f"{canned.NAME} succeeded\n"
+    service.fails = True
+    assert expound("watch", canned.NAME) == 1
+    assert expound("watch", "explanations/none") == 2
+
+
+def test_models_lists_them(expound: Expound, capsys: pytest.CaptureFixture[str]) -> None:
+    assert expound("models") == 0
+    assert "3x8x8" in capsys.readouterr().out
+
+
+def test_methods_tells_every_method_and_range(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expound("methods") == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in parameters.method_names())
+    assert "n_steps=50 (from 2 to" in printed
+    assert not service.requests
+
+
+def test_methods_of_a_model_tells_what_each_can_do_on_it(
+    expound: Expound, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expound("methods", "--model", "small") == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "│ grad_cam" in line)
+    assert "unsupported" in line and "no layer with a spatial output" in line
+
+
+@pytest.mark.parametrize(
+    ("command", "module"),
+    [("up", "expound_deploy"), ("server", "expound_server"), ("worker", "expound_worker")],
+)
+def test_a_part_is_started_in_place_with_all_its_arguments(
+    monkeypatch: pytest.MonkeyPatch, command: str, module: str
+) -> None:
+    started: list[list[str]] = []
+    monkeypatch.setattr(os, "execv", lambda _, arguments: started.append(arguments))
+    run([command, "--help", "--port", "0", "-v", "x"])
+    assert started == [[sys.executable, "-m", module, "--help", "--port", "0", "-v", "x"]]
+
+
+def test_a_part_that_is_not_installed_says_what_to_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(launch, "find_spec", lambda name: None if name == "torch" else object())
+    assert run(["worker"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "needs torch" in printed
+    assert "pip install 'expound[worker]'" in printed
+
+
+def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["--help"]) == run(["explain", "-h"]) == run(["--version"]) == 0
+    assert "Explain what a model sees" in capsys.readouterr().out

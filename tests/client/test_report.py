@@ -1,0 +1,134 @@
+"""The report and the notebook displays: whole, self-contained and escaped."""
+
+import io
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from expound.tensors import to_tensor
+from expound.v1 import explanation_pb2
+from expound_client.images import SeenImages
+from expound_client.inputs import to_inputs
+from expound_client.models import Model
+from expound_client.results import ExplanationResult
+from tests.client import canned
+
+
+class Page(HTMLParser):
+    """What a page holds: its text, and the sources of its images; fails on open elements."""
+
+    _VOID = frozenset({"meta", "img"})
+
+    def __init__(self, source: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.images: list[str] = []
+        self.tags: list[str] = []
+        self._open: list[str] = []
+        self.feed(source)
+        assert not self._open
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        if tag not in self._VOID:
+            self._open.append(tag)
+        if tag == "img":
+            self.images.append(dict(attrs)["src"] or "")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def made(*, known: bool = True, label: str = "tabby") -> ExplanationResult:
+    message = explanation_pb2.Explanation(name=canned.NAME, state=explanation_pb2.STATE_FAILED)
+    message.request.model = "models/small"
+    message.predictions.append(canned.prediction())
+    message.provenance.CopyFrom(
+        explanation_pb2.Provenance(
+            model="small", model_digest="ab" * 32, library_versions={"torch": "2.15.0"}
+        )
+    )
+    for key, method in (("saliency", "saliency"), ("lime", "lime")):
+        requested = message.request.methods.add(key=key)
+        getattr(requested, method).SetInParent()
+        message.results.append(canned.result(key, method))
+        message.results[-1].attributions[0].target.label = label
+    message.request.methods[1].lime.segmentation.slic.n_segments = 40
+    message.results.append(canned.result("lime_2", "lime", failed=True))
+    model = Model.from_proto(canned.card())
+    return ExplanationResult.from_proto(
+        message, SeenImages(to_inputs(canned.png()) if known else [], model)
+    )
+
+
+def test_the_report_shows_every_map_with_its_proof(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    made().save_html(path)
+    page = Page(path.read_text(encoding="utf-8"))
+    for wanted in (
+        "What small saw",
+        "tiger cat",
+        "60.0%",
+        "saliency",
+        "lime",
+        "+0.001 (0.2%)",
+        "± 0.02",
+        "500 ms",
+        "a warning & <b>more</b>",
+        "lime_2 failed: only 1 segment was found",
+        "segmentation.slic.n_segments",
+        "torch 2.15.0",
+        "ab" * 32,
+    ):
+        assert wanted in page.text
+    # The image, and for each of two maps: overlay, heat map and scale.
+    assert len(page.images) == 1 + 2 * 3
+
+
+def test_the_report_needs_nothing_beside_it() -> None:
+    page = Page(made()._repr_html_().partition("<iframe")[0])
+    assert not page.images
+    source = report()
+    page = Page(source)
+    assert all(image.startswith("data:image/png;base64,") for image in page.images)
+    assert {"link", "script"}.isdisjoint(page.tags)
+    assert "http" not in source
+
+
+def test_what_others_wrote_is_escaped() -> None:
+    page = Page(report(label="<script>alert(1)</script>"))
+    assert "script" not in page.tags
+    assert "<script>" in page.text
+
+
+def test_without_the_image_the_maps_are_shown_alone() -> None:
+    page = Page(report(known=False))
+    assert len(page.images) == 2 * 2
+
+
+def test_a_notebook_shows_a_map_and_a_result() -> None:
+    result = made()
+    with Image.open(io.BytesIO(result["lime"]._repr_png_())) as picture:
+        assert picture.size == (8, 8)
+    assert "tabby (60.0%)" in result["lime"]._repr_html_()
+    assert result._repr_html_().startswith("<iframe")
+
+
+@pytest.mark.parametrize("shape", [(8, 8), (1, 8, 8)])
+def test_maps_of_all_shapes_are_drawn(shape: tuple[int, ...]) -> None:
+    result = made()
+    attribution = canned.attribution("saliency")
+    attribution.values.CopyFrom(to_tensor(canned.gradient()[:1].reshape(shape)))
+    drawn = type(result["lime"]).from_proto(attribution, "k", "saliency", result["lime"].seen)
+    assert drawn.overlay().size == (8, 8)
+
+
+def report(*, known: bool = True, label: str = "tabby") -> str:
+    from expound_client.report import to_html
+
+    return to_html(made(known=known, label=label))

@@ -1,0 +1,1 @@
+"""Stands in for the server in tests of `expound up`."""

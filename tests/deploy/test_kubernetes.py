@@ -1,0 +1,184 @@
+"""The Kubernetes manifests: rendered where kubectl is there, valid and hardened in any case."""
+
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import kubernetes_validate
+import pytest
+import yaml  # type: ignore[import-untyped]  # the environment has no types of it
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from tests.processes import Process, free_port, wait_until
+
+ROOT = Path(__file__).parents[2]
+KUBERNETES = ROOT / "deploy" / "kubernetes"
+VERSIONS = ("1.30", kubernetes_validate.latest_version())
+RENDERED = ("base", "overlays/gpu")
+
+needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders")
+
+Manifest = dict[str, Any]
+
+
+def render(folder: str) -> list[Manifest]:
+    """The objects that `kubectl apply --kustomize` would send."""
+    kubectl = subprocess.run(
+        ["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True
+    )
+    assert kubectl.returncode == 0, kubectl.stderr
+    return list(yaml.safe_load_all(kubectl.stdout))
+
+
+def written() -> list[Manifest]:
+    """The objects of the base as they stand in its files."""
+    return [
+        manifest
+        for file in sorted((KUBERNETES / "base").rglob("*.yaml"))
+        if file.name != "kustomization.yaml"
+        for manifest in yaml.safe_load_all(file.read_text())
+    ]
+
+
+def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Name and pod specification of every workload."""
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
+
+
+def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
+    """Name and specification of every container."""
+    for name, pod in pods(manifests):
+        yield from ((name, container) for container in pod["containers"])
+
+
+@pytest.fixture(
+    params=["written", *(pytest.param(folder, marks=needs_kubectl) for folder in RENDERED)]
+)
+def manifests(request: pytest.FixtureRequest) -> list[Manifest]:
+    """The objects as they are written, and as the base and the overlay render them."""
+    return written() if request.param == "written" else render(request.param)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_kubernetes_accepts_every_object(manifests: list[Manifest], version: str) -> None:
+    assert manifests
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, version, strict=True)
+
+
+def test_every_container_has_requests_limits_and_probes(manifests: list[Manifest]) -> None:
+    for name, container in containers(manifests):
+        for kind in ("requests", "limits"):
+            assert {"cpu", "memory"} <= container["resources"][kind].keys(), name
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert probe in container, name
+
+
+def test_every_pod_is_restricted(manifests: list[Manifest]) -> None:
+    assert list(pods(manifests))
+    for name, pod in pods(manifests):
+        assert pod["automountServiceAccountToken"] is False, name
+        assert pod["terminationGracePeriodSeconds"] > 0, name
+        assert pod["securityContext"]["runAsNonRoot"] is True, name
+        assert pod["securityContext"]["runAsUser"] > 0, name
+        assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}, name
+    for name, container in containers(manifests):
+        security = container["securityContext"]
+        assert security["allowPrivilegeEscalation"] is False, name
+        assert security["readOnlyRootFilesystem"] is True, name
+        assert security["capabilities"] == {"drop": ["ALL"]}, name
+        assert "/tmp" in [mount["mountPath"] for mount in container["volumeMounts"]], name
+
+
+def test_nothing_names_a_namespace_or_holds_a_secret(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        assert "namespace" not in manifest["metadata"]
+        assert manifest["kind"] != "Secret"
+
+
+def test_redis_is_durable_and_never_evicts(manifests: list[Manifest]) -> None:
+    (redis,) = [container for name, container in containers(manifests) if name == "expound-redis"]
+    settings = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
+    assert settings["--appendonly"] == "yes"
+    assert settings["--maxmemory-policy"] == "noeviction"
+    password = redis["env"][0]
+    assert settings["--requirepass"] == f"$({password['name']})"
+    assert password["valueFrom"]["secretKeyRef"] == {"name": "expound-redis", "key": "password"}
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", RENDERED)
+def test_there_are_workers_for_both_kinds_of_work(folder: str) -> None:
+    workers = {name: c for name, c in containers(render(folder)) if c["name"] == "worker"}
+    assert {name: container["args"][-2:] for name, container in workers.items()} == {
+        "expound-worker-gradient": ["--kinds", "gradient"],
+        "expound-worker-perturbation": ["--kinds", "perturbation"],
+    }
+    assert len({container["image"] for container in workers.values()}) == 1
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", RENDERED)
+def test_every_config_map_that_is_named_is_there(folder: str) -> None:
+    manifests = render(folder)
+    there = {m["metadata"]["name"] for m in manifests if m["kind"] == "ConfigMap"}
+    named = set()
+    for _, pod in pods(manifests):
+        named |= {v["configMap"]["name"] for v in pod.get("volumes", []) if "configMap" in v}
+        for container in pod["containers"]:
+            named |= {source["configMapRef"]["name"] for source in container.get("envFrom", [])}
+    assert named == there
+
+
+@needs_kubectl
+def test_the_gpu_overlay_gives_every_worker_a_gpu() -> None:
+    for name, container in containers(render("overlays/gpu")):
+        has_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
+        assert has_gpu == name.startswith("expound-worker")
+
+
+def test_every_selector_finds_its_pods(manifests: list[Manifest]) -> None:
+    for manifest in manifests:
+        if manifest["kind"] in ("Deployment", "StatefulSet"):
+            wanted = manifest["spec"]["selector"]["matchLabels"].items()
+            assert wanted <= manifest["spec"]["template"]["metadata"]["labels"].items()
+
+
+def test_the_models_are_those_of_one_machine() -> None:
+    fleet = tomllib.loads((KUBERNETES / "base" / "config" / "models.toml").read_text())
+    default = ROOT / "worker" / "expound_worker" / "models" / "models.toml"
+    assert fleet == tomllib.loads(default.read_text())
+
+
+def test_the_server_answers_the_probes_as_they_expect() -> None:
+    """A server without Redis is alive and not ready."""
+    (server,) = [c for name, c in containers(written()) if name == "expound-server"]
+    services = {
+        name: server[f"{name}Probe"]["grpc"]["service"] for name in ("liveness", "readiness")
+    }
+    address = f"127.0.0.1:{free_port()}"
+    nowhere = f"redis://127.0.0.1:{free_port()}/0"
+    command = [sys.executable, "-m", "expound_server", "--redis-url", nowhere]
+    with (
+        Process([*command, "--port", address.rpartition(":")[2]]) as process,
+        grpc.insecure_channel(address) as channel,
+    ):
+        # The types of this package know no methods of its stub.
+        health: Any = health_pb2_grpc.HealthStub(channel)
+
+        def status(probe: str) -> int:
+            process.check_alive()
+            request = health_pb2.HealthCheckRequest(service=services[probe])
+            answer = health.Check(request, timeout=5, wait_for_ready=True)
+            return int(answer.status)
+
+        serving = health_pb2.HealthCheckResponse.SERVING
+        wait_until(lambda: status("liveness") == serving, "liveness", timeout_s=20)
+        assert status("readiness") == health_pb2.HealthCheckResponse.NOT_SERVING

@@ -1,0 +1,157 @@
+"""`expound up` with a real Redis, and stand-ins for a worker and a server that can fail."""
+
+import os
+import re
+import signal
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.deploy.up import Up, up_command
+from tests.processes import wait_until
+
+STAND_INS = {"PYTHONPATH": str(Path(__file__).parent / "stand_ins")}
+
+
+class StoodInUp(Up):
+    """`expound up` with stand-ins for worker and server."""
+
+    def __init__(self, data_dir: Path, *options: str, **environment: str) -> None:
+        super().__init__(data_dir, *options, **STAND_INS, **environment)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_this_shell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("EXPOUND_REDIS_URL", raising=False)
+    monkeypatch.delenv("EXPOUND_MODELS", raising=False)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_up_says_when_it_is_ready_and_drains_in_order(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    with StoodInUp(tmp_path) as up:
+        ready = up.wait_for("ready: .*").group()
+        pids = [up.part_pid(name) for name in ("redis", "worker", "server")]
+        up.signal(number)
+        assert up.process is not None and up.process.wait(20) == 0
+        output = up.output()
+    assert f"127.0.0.1:{up.port} serves efficientnet_lite0" in ready
+    assert "expound explain" in ready
+    assert re.findall("started (.*) \\(", output) == ["redis", "worker", "server"]
+    assert re.findall("stopping (.*)", output) == ["server", "worker", "redis"]
+    assert not any(is_alive(pid) for pid in pids)
+    for name in ("redis", "worker", "server"):
+        assert f"log {tmp_path}/logs/{name}.log" in output
+
+
+def test_a_part_that_dies_is_started_again(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        for count, name in enumerate(("worker", "server", "redis"), start=2):
+            pid = up.part_pid(name)
+            os.kill(pid, signal.SIGKILL)
+            up.wait_for(f"{name} ended with signal SIGKILL; starting it again in 0.5 s")
+            up.wait_for("ready:", count)
+            assert up.part_pid(name) != pid
+
+
+def test_an_exit_code_of_a_part_is_told(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        os.kill(up.part_pid("worker"), signal.SIGUSR1)
+        up.wait_for("worker ended with exit code 7")
+        up.wait_for("ready:", 2)
+
+
+def test_a_worker_that_never_starts_ends_all_with_its_last_words(tmp_path: Path) -> None:
+    # Left by a run before; it says nothing about the worker of this one.
+    (tmp_path / "worker-heartbeat").touch()
+    up = subprocess.run(
+        up_command(tmp_path, "--port", "0"),
+        env={**os.environ, **STAND_INS, "STAND_IN_FAULT": "worker fails"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert up.returncode == 1
+    assert "weights file /models/cat.safetensors is missing" in up.stderr
+    assert f"{tmp_path}/logs/worker.log" in up.stderr
+    assert len(re.findall("started worker", up.stdout)) == 3
+    assert "ready:" not in up.stdout
+    pids = [int(pid) for pid in re.findall(r"\(process (\d+)\)", up.stdout)]
+    assert pids and not any(is_alive(pid) for pid in pids)
+
+
+def test_no_part_survives_a_supervisor_that_is_killed(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        pids = [up.part_pid(name) for name in ("redis", "worker", "server")]
+        os.kill(up.pid, signal.SIGKILL)
+        wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of all parts", 20)
+
+
+def test_redis_keeps_its_data_from_run_to_run(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        with up.redis as client:
+            client.set("kept", "yes")
+            assert client.config_get("maxmemory-policy") == {"maxmemory-policy": "noeviction"}
+            assert client.config_get("appendfsync") == {"appendfsync": "everysec"}
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        with up.redis as client:
+            assert client.get("kept") == b"yes"
+
+
+def test_two_at_once_cannot_share_a_data_folder(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        second = subprocess.run(
+            up_command(tmp_path, "--port", "0"), capture_output=True, text=True, timeout=30
+        )
+    assert second.returncode == 1
+    assert "--data-dir" in second.stderr
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path / "first") as up:
+        up.wait_for("ready:")
+        second = subprocess.run(
+            up_command(tmp_path / "second", "--port", str(up.port)),
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
+    assert second.returncode == 1
+    assert f"port {up.port} of 127.0.0.1 is taken" in second.stderr
+    assert "started" not in second.stdout
+
+
+def test_a_redis_that_was_given_is_used_and_its_url_kept_secret(
+    tmp_path: Path, redis_url: str
+) -> None:
+    with_password = redis_url.replace("redis://", "redis://:hidden@")
+    with StoodInUp(tmp_path, EXPOUND_REDIS_URL=with_password) as up:
+        up.wait_for("ready:")
+        for name in ("worker", "server"):
+            process = Path(f"/proc/{up.part_pid(name)}")
+            assert with_password in (process / "environ").read_text()
+            assert "hidden" not in (process / "cmdline").read_text()
+        assert "hidden" not in up.output()
+        assert "started redis" not in up.output()
+
+
+def test_verbose_prints_what_the_parts_log(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path, "--verbose") as up:
+        up.wait_for("worker \\| worker has begun")
+        up.wait_for("server \\| listening on")
