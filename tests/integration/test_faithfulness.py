@@ -1,4 +1,9 @@
-"""An explanation shows what it should: the parts ranked best keep the prediction by themselves."""
+"""An explanation shows what it should: the parts ranked best keep the prediction by themselves.
+
+The grey of the zero baseline is kind to this photo: random quarters of it in SLIC segments keep
+half of the probability or more, in small cells next to nothing. Each method is asked with segments
+among which the two can be told apart.
+"""
 
 import numpy as np
 import torch
@@ -55,7 +60,11 @@ def test_the_best_quarter_alone_keeps_the_prediction(client: Client) -> None:
         photos.chelsea(),
         model=NAME,
         target="top1",
-        methods=["grad_cam", m.Lime(n_samples=500), m.KernelShap(n_samples=500)],
+        methods=[
+            "grad_cam",
+            m.Lime(n_samples=700, segmentation=m.GridSegmentation(rows=10, columns=10)),
+            m.KernelShap(n_samples=700, segmentation=m.SlicSegmentation(n_segments=24)),
+        ],
     )
     result = explanation.result(timeout_s=200)
     random = np.random.default_rng(0)
