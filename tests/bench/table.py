@@ -37,9 +37,11 @@ def seconds(action: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def in_turns(actions: dict[str, Callable[[], object]], rounds: int) -> dict[str, list[float]]:
-    """Seconds of each action in each round, taking turns after a first unmeasured one."""
-    for action in actions.values():
+def in_turns(
+    actions: dict[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
+) -> dict[str, list[float]]:
+    """Seconds of each action in each round; they take turns, after a first unmeasured one."""
+    for action in actions.values() if warm_up else ():
         action()
     measured: dict[str, list[float]] = {name: [] for name in actions}
     for _ in range(rounds):

@@ -13,7 +13,7 @@ from tests.bench.table import Row, Table, in_turns, median
 from tests.service import Service
 
 CALLERS = (1, 8, 32)
-LEAST_S = 8.0
+LEAST_S = 6.0
 
 
 def run(service: Service) -> list[Table]:
@@ -26,7 +26,7 @@ def run(service: Service) -> list[Table]:
 
 
 def _row(service: Service, model: str, method: m.Saliency | m.IntegratedGradients) -> Row:
-    serial = in_turns({"captum": _captum(model, method)}, 20)["captum"]
+    serial = in_turns({"captum": _captum(model, method)}, 5)["captum"]
     row: Row = {"model": model, "method": method.name, "captum loop /s": 1 / median(serial)}
     for callers in CALLERS:
         row[f"{callers} callers /s"] = _rate(service, model, method, callers)

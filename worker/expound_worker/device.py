@@ -8,7 +8,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from expound import records, tasks
-from expound_worker import gradient, perturb
+from expound_worker import explain, perturb
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.models.cards import worker_card
 from expound_worker.models.registry import Registry
@@ -55,7 +55,7 @@ class Device:
         work = self._store.take(explanation_id, records.EXPLAIN_UNIT)
         if work is not None:
             queue = tasks.queue(tasks.PERTURBATION, self._settings.pool)
-            gradient.run(work, self._models, lambda index: self._send(explanation_id, index, queue))
+            explain.run(work, self._models, lambda index: self._send(explanation_id, index, queue))
 
     def perturb(self, explanation_id: str, method_index: int) -> None:
         """Runs one perturbation method of an explanation, unless another worker has it."""

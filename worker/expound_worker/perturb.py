@@ -7,8 +7,8 @@ import torch
 
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
+from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
-from expound_worker.gradient import find_model, method_path
 from expound_worker.images import prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer
