@@ -121,7 +121,6 @@ def _lime(model: str, attribution: Attribution) -> Callable[[], object]:
         num_samples=SAMPLES,
         batch_size=16,
         segmentation_fn=lambda _: attribution.segments,
-        progress_bar=False,
     )
 
 

@@ -22,8 +22,8 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
         padding=(0, 1, 0, 0),
     )
     table.add_column("method", no_wrap=True)
-    table.add_column("target")
-    for column in ("prob.", "evaluations", "time", "delta", "std. error"):
+    table.add_column("target", min_width=9)
+    for column in ("prob.", "evals", "time", "delta", "std. error"):
         table.add_column(column, justify="right", no_wrap=True)
     for key, method in result.methods.items():
         for attribution in method.attributions:

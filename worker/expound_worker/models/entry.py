@@ -33,7 +33,7 @@ class Entry:
         version: version of the entry.
         pool: pool of the workers that serve it.
         device: "auto", "cpu", "cuda", "cuda:1".
-        batch_size: images in one forward pass; None: chosen by the device.
+        batch_size: images in one forward pass; None: measured when the model is loaded.
     """
 
     name: str

@@ -12,14 +12,12 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
+from expound_worker.models.batch_size import fastest_batch_size
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 
 logger = logging.getLogger(__name__)
-
-CPU_BATCH_SIZE = 16
-CUDA_BATCH_SIZE = 64
 
 
 class Registry:
@@ -66,7 +64,7 @@ def load(entry: Entry) -> Model:
             f"[models.{entry.name}]: `labels` has {len(entry.labels)} labels, but the model has "
             f"{class_count} classes"
         )
-    default_size = CUDA_BATCH_SIZE if device.type == "cuda" else CPU_BATCH_SIZE
+    input_shape = entry.preprocessing.input_shape
     return Model(
         name=entry.name,
         version=entry.version,
@@ -77,8 +75,8 @@ def load(entry: Entry) -> Model:
         preprocessing=entry.preprocessing,
         labels=entry.labels,
         class_count=class_count,
-        layers=find_layers(module, entry.preprocessing.input_shape, device),
-        batch_size=entry.batch_size or default_size,
+        layers=find_layers(module, input_shape, device),
+        batch_size=entry.batch_size or fastest_batch_size(module, input_shape, device),
     )
 
 
