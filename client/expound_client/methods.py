@@ -240,6 +240,11 @@ class IntegratedGradients(Method):
             sum).
         baseline: Where the path begins.
         noise_tunnel: Runs it under noise; no convergence delta is given then. Absent: no noise.
+        max_delta: Largest completeness error, relative to the score minus the baseline's score:
+            the number of points doubles from `n_steps` until it is reached, or `max_steps` are.
+            Absent: `n_steps` are run. Not together with a noise tunnel. Above 0 to 1.
+        max_steps: Largest number of points for `max_delta`; a map that has not reached it then
+            carries a warning. From 2 to 10000.
     """
 
     _message = method_pb2.IntegratedGradients
@@ -251,6 +256,8 @@ class IntegratedGradients(Method):
     ] = "gauss_legendre"
     baseline: Baseline = ZeroBaseline()
     noise_tunnel: NoiseTunnel | None = None
+    max_delta: float | None = None
+    max_steps: int = 1600
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -265,6 +272,7 @@ class GradientShap(Method):
         stdev: Standard deviation of the noise added to the input. From 0 to 100 model input
             units.
         baselines: Baselines to draw from. Absent: `zero` alone. Up to 64 elements.
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.GradientShap
@@ -273,6 +281,7 @@ class GradientShap(Method):
     n_samples: int = 50
     stdev: float = 0.09
     baselines: tuple[Baseline, ...] = ()
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -302,12 +311,14 @@ class DeepLiftShap(Method):
 
     Attributes:
         baselines: Reference inputs. Absent: `zero` alone. Up to 64 elements.
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.DeepLiftShap
     name: ClassVar[str] = "deep_lift_shap"
 
     baselines: tuple[Baseline, ...] = ()
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -350,11 +361,12 @@ class GradCam(Method):
     1 forward and 1 backward pass. Refused on a model that has no layer with a spatial output.
 
     Attributes:
-        layer: Layer by its name in the model card. Absent: the last one whose output is a map.
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
             Up to 256 characters.
         relu: Whether negative evidence is cut to zero, as in the paper.
         interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
             "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.GradCam
@@ -363,6 +375,7 @@ class GradCam(Method):
     layer: str = ""
     relu: bool = True
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -372,10 +385,11 @@ class GuidedGradCam(Method):
     Selvaraju et al., 2017. Values (C, H, W). Cost: both.
 
     Attributes:
-        layer: Layer by its name in the model card. Absent: the last one whose output is a map.
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
             Up to 256 characters.
         interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
             "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.GuidedGradCam
@@ -383,6 +397,7 @@ class GuidedGradCam(Method):
 
     layer: str = ""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -392,10 +407,11 @@ class LayerActivation(Method):
     Values (H, W). Cost: 1 forward pass.
 
     Attributes:
-        layer: Layer by its name in the model card. Absent: the last one whose output is a map.
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
             Up to 256 characters.
         interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
             "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.LayerActivation
@@ -403,6 +419,7 @@ class LayerActivation(Method):
 
     layer: str = ""
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -412,12 +429,13 @@ class LayerConductance(Method):
     Dhamdhere et al., 2018. Values (H, W). Cost: `n_steps` forward and backward passes.
 
     Attributes:
-        layer: Layer by its name in the model card. Absent: the last one whose output is a map.
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
             Up to 256 characters.
         n_steps: Number of points on the path. From 2 to 2000.
         baseline: Where the path begins.
         interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
             "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.LayerConductance
@@ -427,6 +445,7 @@ class LayerConductance(Method):
     n_steps: int = 50
     baseline: Baseline = ZeroBaseline()
     interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -442,6 +461,7 @@ class Lrp(Method):
             everywhere).
         epsilon: Stabiliser of the epsilon rule. Above 0 to 1.
         gamma: Weight of positive contributions in the gamma rule. From 0 to 100.
+        noise_tunnel: Runs it under noise. Absent: no noise.
     """
 
     _message = method_pb2.Lrp
@@ -450,6 +470,7 @@ class Lrp(Method):
     composite: Literal["epsilon_plus_flat", "epsilon_gamma_box", "epsilon"] = "epsilon_plus_flat"
     epsilon: float = 1e-06
     gamma: float = 0.25
+    noise_tunnel: NoiseTunnel | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -620,6 +641,114 @@ class Rise(Method):
     baseline: Baseline = ZeroBaseline()
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class GradCamPlusPlus(Method):
+    """Grad-CAM++: Grad-CAM whose weights are made of the positive gradients, by their second and third powers.
+
+    Chattopadhay et al., 2018. Values (H, W). Cost: 1 forward and 1 backward pass.
+
+    Attributes:
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
+            Up to 256 characters.
+        interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
+            "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
+    """
+
+    _message = method_pb2.GradCamPlusPlus
+    name: ClassVar[str] = "grad_cam_plus_plus"
+
+    layer: str = ""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class LayerCam(Method):
+    """LayerCAM: activations weighted by their own positive gradients.
+
+    Jiang et al., 2021. Values (H, W). Cost: 1 forward and 1 backward pass.
+
+    Attributes:
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
+            Up to 256 characters.
+        interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
+            "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
+    """
+
+    _message = method_pb2.LayerCam
+    name: ClassVar[str] = "layer_cam"
+
+    layer: str = ""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ScoreCam(Method):
+    """Score-CAM: activation maps weighted by the softmax over channels of the score that the image keeps under each of them as a mask.
+
+    Wang et al., 2020. Values (H, W). Cost: one evaluation a channel.
+
+    Attributes:
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
+            Up to 256 characters.
+        interpolation: How the maps are enlarged: "bilinear" (bilinear, corners not aligned),
+            "nearest" (nearest neighbour).
+        baseline: What a masked pixel shows.
+    """
+
+    _message = method_pb2.ScoreCam
+    name: ClassVar[str] = "score_cam"
+
+    layer: str = ""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    baseline: Baseline = ZeroBaseline()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EigenCam(Method):
+    """Eigen-CAM: projection of the activations on their first principal component; the same for every target.
+
+    Muhammad and Yeasin, 2020. Values (H, W). Cost: 1 forward pass.
+
+    Attributes:
+        layer: Layer by its name in the model card. Absent: the one that the model card marks.
+            Up to 256 characters.
+        interpolation: How the map is enlarged: "bilinear" (bilinear, corners not aligned),
+            "nearest" (nearest neighbour).
+        noise_tunnel: Runs it under noise. Absent: no noise.
+    """
+
+    _message = method_pb2.EigenCam
+    name: ClassVar[str] = "eigen_cam"
+
+    layer: str = ""
+    interpolation: Literal["bilinear", "nearest"] = "bilinear"
+    noise_tunnel: NoiseTunnel | None = None
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class DeepShap(Method):
+    """shap's DeepExplainer: DeepLIFT averaged over baselines.
+
+    Lundberg and Lee, 2017. Refused where the values do not add up as shap's own check of additivity
+    asks (an error of at most 0.01 in units of the score). Values (C, H, W). Cost: one DeepLIFT a
+    baseline.
+
+    Attributes:
+        baselines: Reference inputs. Absent: `zero` alone. Up to 64 elements.
+        noise_tunnel: Runs it under noise. Absent: no noise.
+    """
+
+    _message = method_pb2.DeepShap
+    name: ClassVar[str] = "deep_shap"
+
+    baselines: tuple[Baseline, ...] = ()
+    noise_tunnel: NoiseTunnel | None = None
+
+
 METHODS: dict[str, type[Method]] = {
     Saliency.name: Saliency,
     InputXGradient.name: InputXGradient,
@@ -641,5 +770,10 @@ METHODS: dict[str, type[Method]] = {
     PartitionShap.name: PartitionShap,
     PermutationShap.name: PermutationShap,
     Rise.name: Rise,
+    GradCamPlusPlus.name: GradCamPlusPlus,
+    LayerCam.name: LayerCam,
+    ScoreCam.name: ScoreCam,
+    EigenCam.name: EigenCam,
+    DeepShap.name: DeepShap,
 }
 """Every method of the contract by its name, in the contract's order."""

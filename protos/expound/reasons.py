@@ -32,6 +32,8 @@ class Reason(StrEnum):
     """The contract names the method, but no worker implements it yet."""
     METHOD_UNSUPPORTED = "METHOD_UNSUPPORTED"
     """The method cannot be right on this model."""
+    NOT_COMPLETE = "NOT_COMPLETE"
+    """The values of the method do not add up on this input; the message says by how much."""
     EXPLANATION_ENDED = "EXPLANATION_ENDED"
     """The explanation has reached a terminal state already."""
     DEADLINE_EXCEEDED = "DEADLINE_EXCEEDED"
@@ -65,6 +67,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
     Reason.METHOD_NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,
     Reason.METHOD_UNSUPPORTED: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.NOT_COMPLETE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.EXPLANATION_ENDED: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.DEADLINE_EXCEEDED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,

@@ -209,7 +209,7 @@ def test_methods_of_a_model_tells_what_each_can_do_on_it(
     expound: Expound, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expound("methods", "--model", "small") == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "│ grad_cam" in line)
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if "│ grad_cam " in line)
     assert "unsupported" in line and "no layer with a spatial output" in line
 
 

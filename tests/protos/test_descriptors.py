@@ -31,6 +31,11 @@ METHODS = [
     "partition_shap",
     "permutation_shap",
     "rise",
+    "grad_cam_plus_plus",
+    "layer_cam",
+    "score_cam",
+    "eigen_cam",
+    "deep_shap",
 ]
 
 # What descriptor.proto calls the declarations within a file, a message, an enum and a service.

@@ -53,6 +53,8 @@ def _without_maps(
         layer=answer.layer,
         layer_reason=answer.layer_reason,
         convergence_delta=answer.convergence_delta,
+        completeness_error=answer.completeness_error,
+        n_steps=answer.n_steps,
         evaluations=answer.evaluations,
         output=answer.output,
         baseline_output=answer.baseline_output,

@@ -592,6 +592,8 @@ class Attribution(_message.Message):
     INTERCEPT_FIELD_NUMBER: _builtins.int
     R_SQUARED_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    COMPLETENESS_ERROR_FIELD_NUMBER: _builtins.int
+    N_STEPS_FIELD_NUMBER: _builtins.int
     input_index: _builtins.int
     """Index of the input in the request, from 0."""
     layer: _builtins.str
@@ -616,6 +618,13 @@ class Attribution(_message.Message):
     """Weight of the empty image in a fitted surrogate (LIME's intercept)."""
     r_squared: _builtins.float
     """Quality of a fitted surrogate: its weighted R², at most 1."""
+    completeness_error: _builtins.float
+    """How far the values are from adding up, relative to what they must add up to: the convergence
+    delta's size over that of `output - baseline_output`; of LRP, the relevance that is lost or
+    gained on its way over `output`. Absent for methods that do not promise completeness.
+    """
+    n_steps: _builtins.int
+    """Points on the path of integrated gradients and layer conductance; absent for others."""
     @_builtins.property
     def target(self) -> Global___ClassScore:
         """What is explained."""
@@ -662,17 +671,23 @@ class Attribution(_message.Message):
         intercept: _builtins.float | None = ...,
         r_squared: _builtins.float | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        completeness_error: _builtins.float | None = ...,
+        n_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "convergence_delta", b"convergence_delta", "intercept", b"intercept", "r_squared", b"r_squared", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "intercept", b"intercept", "n_steps", b"n_steps", "r_squared", b"r_squared", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "convergence_delta", b"convergence_delta", "evaluations", b"evaluations", "input_index", b"input_index", "intercept", b"intercept", "layer", b"layer", "layer_reason", b"layer_reason", "output", b"output", "r_squared", b"r_squared", "score", b"score", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "evaluations", b"evaluations", "input_index", b"input_index", "intercept", b"intercept", "layer", b"layer", "layer_reason", b"layer_reason", "n_steps", b"n_steps", "output", b"output", "r_squared", b"r_squared", "score", b"score", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_output: _TypeAlias = _typing.Literal["baseline_output"]  # noqa: Y015
     _WhichOneofArgType__baseline_output: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output"]  # noqa: Y015
+    _WhichOneofReturnType__completeness_error: _TypeAlias = _typing.Literal["completeness_error"]  # noqa: Y015
+    _WhichOneofArgType__completeness_error: _TypeAlias = _typing.Literal["_completeness_error", b"_completeness_error"]  # noqa: Y015
     _WhichOneofReturnType__convergence_delta: _TypeAlias = _typing.Literal["convergence_delta"]  # noqa: Y015
     _WhichOneofArgType__convergence_delta: _TypeAlias = _typing.Literal["_convergence_delta", b"_convergence_delta"]  # noqa: Y015
     _WhichOneofReturnType__intercept: _TypeAlias = _typing.Literal["intercept"]  # noqa: Y015
     _WhichOneofArgType__intercept: _TypeAlias = _typing.Literal["_intercept", b"_intercept"]  # noqa: Y015
+    _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
+    _WhichOneofArgType__n_steps: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps"]  # noqa: Y015
     _WhichOneofReturnType__r_squared: _TypeAlias = _typing.Literal["r_squared"]  # noqa: Y015
     _WhichOneofArgType__r_squared: _TypeAlias = _typing.Literal["_r_squared", b"_r_squared"]  # noqa: Y015
     _WhichOneofReturnType__standard_error: _TypeAlias = _typing.Literal["standard_error"]  # noqa: Y015
@@ -680,9 +695,13 @@ class Attribution(_message.Message):
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__baseline_output) -> _WhichOneofReturnType__baseline_output | None: ...
     @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__completeness_error) -> _WhichOneofReturnType__completeness_error | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__convergence_delta) -> _WhichOneofReturnType__convergence_delta | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__intercept) -> _WhichOneofReturnType__intercept | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__n_steps) -> _WhichOneofReturnType__n_steps | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__r_squared) -> _WhichOneofReturnType__r_squared | None: ...
     @_typing.overload

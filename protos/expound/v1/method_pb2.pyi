@@ -80,6 +80,11 @@ class Method(_message.Message):
     PARTITION_SHAP_FIELD_NUMBER: _builtins.int
     PERMUTATION_SHAP_FIELD_NUMBER: _builtins.int
     RISE_FIELD_NUMBER: _builtins.int
+    GRAD_CAM_PLUS_PLUS_FIELD_NUMBER: _builtins.int
+    LAYER_CAM_FIELD_NUMBER: _builtins.int
+    SCORE_CAM_FIELD_NUMBER: _builtins.int
+    EIGEN_CAM_FIELD_NUMBER: _builtins.int
+    DEEP_SHAP_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Name of this method's result, unique in the request. Absent: the name of the method, with
     the noise tunnel's type behind it if there is one ("saliency_smoothgrad_sq"), and "_2",
@@ -165,6 +170,26 @@ class Method(_message.Message):
     def rise(self) -> Global___Rise:
         """Score expected under random smooth masks."""
 
+    @_builtins.property
+    def grad_cam_plus_plus(self) -> Global___GradCamPlusPlus:
+        """Grad-CAM with weights by higher derivatives."""
+
+    @_builtins.property
+    def layer_cam(self) -> Global___LayerCam:
+        """Activation maps weighted by their positive gradients, element by element."""
+
+    @_builtins.property
+    def score_cam(self) -> Global___ScoreCam:
+        """Activation maps weighted by the score that each keeps as a mask."""
+
+    @_builtins.property
+    def eigen_cam(self) -> Global___EigenCam:
+        """First principal component of the activation maps."""
+
+    @_builtins.property
+    def deep_shap(self) -> Global___DeepShap:
+        """shap's DeepExplainer: DeepLIFT averaged over baselines, checked for additivity."""
+
     def __init__(
         self,
         *,
@@ -189,12 +214,17 @@ class Method(_message.Message):
         partition_shap: Global___PartitionShap | None = ...,
         permutation_shap: Global___PermutationShap | None = ...,
         rise: Global___Rise | None = ...,
+        grad_cam_plus_plus: Global___GradCamPlusPlus | None = ...,
+        layer_cam: Global___LayerCam | None = ...,
+        score_cam: Global___ScoreCam | None = ...,
+        eigen_cam: Global___EigenCam | None = ...,
+        deep_shap: Global___DeepShap | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["deconvolution", b"deconvolution", "deep_lift", b"deep_lift", "deep_lift_shap", b"deep_lift_shap", "feature_ablation", b"feature_ablation", "grad_cam", b"grad_cam", "gradient_shap", b"gradient_shap", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_activation", b"layer_activation", "layer_conductance", b"layer_conductance", "lime", b"lime", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "partition_shap", b"partition_shap", "permutation_shap", b"permutation_shap", "rise", b"rise", "saliency", b"saliency"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["deconvolution", b"deconvolution", "deep_lift", b"deep_lift", "deep_lift_shap", b"deep_lift_shap", "deep_shap", b"deep_shap", "eigen_cam", b"eigen_cam", "feature_ablation", b"feature_ablation", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient_shap", b"gradient_shap", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "layer_activation", b"layer_activation", "layer_cam", b"layer_cam", "layer_conductance", b"layer_conductance", "lime", b"lime", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "partition_shap", b"partition_shap", "permutation_shap", b"permutation_shap", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deconvolution", b"deconvolution", "deep_lift", b"deep_lift", "deep_lift_shap", b"deep_lift_shap", "feature_ablation", b"feature_ablation", "grad_cam", b"grad_cam", "gradient_shap", b"gradient_shap", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "key", b"key", "layer_activation", b"layer_activation", "layer_conductance", b"layer_conductance", "lime", b"lime", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "partition_shap", b"partition_shap", "permutation_shap", b"permutation_shap", "rise", b"rise", "saliency", b"saliency"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deconvolution", b"deconvolution", "deep_lift", b"deep_lift", "deep_lift_shap", b"deep_lift_shap", "deep_shap", b"deep_shap", "eigen_cam", b"eigen_cam", "feature_ablation", b"feature_ablation", "grad_cam", b"grad_cam", "grad_cam_plus_plus", b"grad_cam_plus_plus", "gradient_shap", b"gradient_shap", "guided_backprop", b"guided_backprop", "guided_grad_cam", b"guided_grad_cam", "input_x_gradient", b"input_x_gradient", "integrated_gradients", b"integrated_gradients", "kernel_shap", b"kernel_shap", "key", b"key", "layer_activation", b"layer_activation", "layer_cam", b"layer_cam", "layer_conductance", b"layer_conductance", "lime", b"lime", "lrp", b"lrp", "method", b"method", "occlusion", b"occlusion", "partition_shap", b"partition_shap", "permutation_shap", b"permutation_shap", "rise", b"rise", "saliency", b"saliency", "score_cam", b"score_cam"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "grad_cam", "guided_grad_cam", "layer_activation", "layer_conductance", "lrp", "occlusion", "feature_ablation", "lime", "kernel_shap", "partition_shap", "permutation_shap", "rise"]  # noqa: Y015
+    _WhichOneofReturnType_method: _TypeAlias = _typing.Literal["saliency", "input_x_gradient", "integrated_gradients", "gradient_shap", "deep_lift", "deep_lift_shap", "guided_backprop", "deconvolution", "grad_cam", "guided_grad_cam", "layer_activation", "layer_conductance", "lrp", "occlusion", "feature_ablation", "lime", "kernel_shap", "partition_shap", "permutation_shap", "rise", "grad_cam_plus_plus", "layer_cam", "score_cam", "eigen_cam", "deep_shap"]  # noqa: Y015
     _WhichOneofArgType_method: _TypeAlias = _typing.Literal["method", b"method"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_method) -> _WhichOneofReturnType_method | None: ...
 
@@ -768,10 +798,21 @@ class IntegratedGradients(_message.Message):
     QUADRATURE_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
+    MAX_DELTA_FIELD_NUMBER: _builtins.int
+    MAX_STEPS_FIELD_NUMBER: _builtins.int
     n_steps: _builtins.int
     """Number of points on the path."""
     quadrature: Global___IntegratedGradients.Quadrature.ValueType
     """Rule by which the integral becomes a sum."""
+    max_delta: _builtins.float
+    """Largest completeness error, relative to the score minus the baseline's score: the number of
+    points doubles from `n_steps` until it is reached, or `max_steps` are. Absent: `n_steps` are
+    run. Not together with a noise tunnel.
+    """
+    max_steps: _builtins.int
+    """Largest number of points for `max_delta`; a map that has not reached it then carries a
+    warning.
+    """
     @_builtins.property
     def baseline(self) -> Global___Baseline:
         """Where the path begins."""
@@ -787,13 +828,24 @@ class IntegratedGradients(_message.Message):
         quadrature: Global___IntegratedGradients.Quadrature.ValueType = ...,
         baseline: Global___Baseline | None = ...,
         noise_tunnel: Global___NoiseTunnel | None = ...,
+        max_delta: _builtins.float | None = ...,
+        max_steps: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_delta", b"_max_delta", "_max_steps", b"_max_steps", "_n_steps", b"_n_steps", "baseline", b"baseline", "max_delta", b"max_delta", "max_steps", b"max_steps", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel", "quadrature", b"quadrature"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_delta", b"_max_delta", "_max_steps", b"_max_steps", "_n_steps", b"_n_steps", "baseline", b"baseline", "max_delta", b"max_delta", "max_steps", b"max_steps", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel", "quadrature", b"quadrature"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_delta: _TypeAlias = _typing.Literal["max_delta"]  # noqa: Y015
+    _WhichOneofArgType__max_delta: _TypeAlias = _typing.Literal["_max_delta", b"_max_delta"]  # noqa: Y015
+    _WhichOneofReturnType__max_steps: _TypeAlias = _typing.Literal["max_steps"]  # noqa: Y015
+    _WhichOneofArgType__max_steps: _TypeAlias = _typing.Literal["_max_steps", b"_max_steps"]  # noqa: Y015
     _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
     _WhichOneofArgType__n_steps: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_delta) -> _WhichOneofReturnType__max_delta | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_steps) -> _WhichOneofReturnType__max_steps | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_steps) -> _WhichOneofReturnType__n_steps | None: ...
 
 Global___IntegratedGradients: _TypeAlias = IntegratedGradients  # noqa: Y015
@@ -809,6 +861,7 @@ class GradientShap(_message.Message):
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     STDEV_FIELD_NUMBER: _builtins.int
     BASELINES_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of random points."""
     stdev: _builtins.float
@@ -817,16 +870,21 @@ class GradientShap(_message.Message):
     def baselines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
         """Baselines to draw from. Absent: `zero` alone."""
 
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
         n_samples: _builtins.int | None = ...,
         stdev: _builtins.float | None = ...,
         baselines: _abc.Iterable[Global___Baseline] | None = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "_stdev", b"_stdev", "n_samples", b"n_samples", "stdev", b"stdev"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "_stdev", b"_stdev", "n_samples", b"n_samples", "noise_tunnel", b"noise_tunnel", "stdev", b"stdev"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "_stdev", b"_stdev", "baselines", b"baselines", "n_samples", b"n_samples", "stdev", b"stdev"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "_stdev", b"_stdev", "baselines", b"baselines", "n_samples", b"n_samples", "noise_tunnel", b"noise_tunnel", "stdev", b"stdev"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
@@ -880,22 +938,61 @@ class DeepLiftShap(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BASELINES_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def baselines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
         """Reference inputs. Absent: `zero` alone."""
+
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
 
     def __init__(
         self,
         *,
         baselines: _abc.Iterable[Global___Baseline] | None = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___DeepLiftShap: _TypeAlias = DeepLiftShap  # noqa: Y015
+
+@_typing.final
+class DeepShap(_message.Message):
+    """shap's DeepExplainer (Lundberg and Lee, 2017): DeepLIFT averaged over baselines. Refused where
+    the values do not add up as shap's own check of additivity asks (an error of at most 0.01 in
+    units of the score). Values (C, H, W). Cost: one DeepLIFT a baseline.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BASELINES_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def baselines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Baseline]:
+        """Reference inputs. Absent: `zero` alone."""
+
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
+    def __init__(
+        self,
+        *,
+        baselines: _abc.Iterable[Global___Baseline] | None = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baselines", b"baselines", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeepShap: _TypeAlias = DeepShap  # noqa: Y015
 
 @_typing.final
 class GuidedBackprop(_message.Message):
@@ -959,28 +1056,171 @@ class GradCam(_message.Message):
     LAYER_FIELD_NUMBER: _builtins.int
     RELU_FIELD_NUMBER: _builtins.int
     INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     layer: _builtins.str
-    """Layer by its name in the model card. Absent: the last one whose output is a map."""
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
     relu: _builtins.bool
     """Whether negative evidence is cut to zero, as in the paper."""
     interpolation: Global___Interpolation.ValueType
     """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
         layer: _builtins.str = ...,
         relu: _builtins.bool | None = ...,
         interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "relu", b"relu"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "noise_tunnel", b"noise_tunnel", "relu", b"relu"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "interpolation", b"interpolation", "layer", b"layer", "relu", b"relu"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_relu", b"_relu", "interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel", "relu", b"relu"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__relu: _TypeAlias = _typing.Literal["relu"]  # noqa: Y015
     _WhichOneofArgType__relu: _TypeAlias = _typing.Literal["_relu", b"_relu"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__relu) -> _WhichOneofReturnType__relu | None: ...
 
 Global___GradCam: _TypeAlias = GradCam  # noqa: Y015
+
+@_typing.final
+class GradCamPlusPlus(_message.Message):
+    """Grad-CAM++ (Chattopadhay et al., 2018): Grad-CAM whose weights are made of the positive
+    gradients, by their second and third powers. Values (H, W). Cost: 1 forward and 1 backward pass.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
+    interpolation: Global___Interpolation.ValueType
+    """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GradCamPlusPlus: _TypeAlias = GradCamPlusPlus  # noqa: Y015
+
+@_typing.final
+class LayerCam(_message.Message):
+    """LayerCAM (Jiang et al., 2021): activations weighted by their own positive gradients. Values
+    (H, W). Cost: 1 forward and 1 backward pass.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
+    interpolation: Global___Interpolation.ValueType
+    """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LayerCam: _TypeAlias = LayerCam  # noqa: Y015
+
+@_typing.final
+class ScoreCam(_message.Message):
+    """Score-CAM (Wang et al., 2020): activation maps weighted by the softmax over channels of the
+    score that the image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a
+    channel.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_FIELD_NUMBER: _builtins.int
+    BASELINE_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
+    interpolation: Global___Interpolation.ValueType
+    """How the maps are enlarged."""
+    @_builtins.property
+    def baseline(self) -> Global___Baseline:
+        """What a masked pixel shows."""
+
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        interpolation: Global___Interpolation.ValueType = ...,
+        baseline: Global___Baseline | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["baseline", b"baseline", "interpolation", b"interpolation", "layer", b"layer"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ScoreCam: _TypeAlias = ScoreCam  # noqa: Y015
+
+@_typing.final
+class EigenCam(_message.Message):
+    """Eigen-CAM (Muhammad and Yeasin, 2020): projection of the activations on their first principal
+    component; the same for every target. Values (H, W). Cost: 1 forward pass.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LAYER_FIELD_NUMBER: _builtins.int
+    INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
+    layer: _builtins.str
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
+    interpolation: Global___Interpolation.ValueType
+    """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
+    def __init__(
+        self,
+        *,
+        layer: _builtins.str = ...,
+        interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___EigenCam: _TypeAlias = EigenCam  # noqa: Y015
 
 @_typing.final
 class GuidedGradCam(_message.Message):
@@ -990,19 +1230,25 @@ class GuidedGradCam(_message.Message):
 
     LAYER_FIELD_NUMBER: _builtins.int
     INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     layer: _builtins.str
-    """Layer by its name in the model card. Absent: the last one whose output is a map."""
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
     interpolation: Global___Interpolation.ValueType
     """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
         layer: _builtins.str = ...,
         interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1016,19 +1262,25 @@ class LayerActivation(_message.Message):
 
     LAYER_FIELD_NUMBER: _builtins.int
     INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     layer: _builtins.str
-    """Layer by its name in the model card. Absent: the last one whose output is a map."""
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
     interpolation: Global___Interpolation.ValueType
     """How the map is enlarged."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
         layer: _builtins.str = ...,
         interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["interpolation", b"interpolation", "layer", b"layer", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1046,8 +1298,9 @@ class LayerConductance(_message.Message):
     N_STEPS_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     INTERPOLATION_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     layer: _builtins.str
-    """Layer by its name in the model card. Absent: the last one whose output is a map."""
+    """Layer by its name in the model card. Absent: the one that the model card marks."""
     n_steps: _builtins.int
     """Number of points on the path."""
     interpolation: Global___Interpolation.ValueType
@@ -1056,6 +1309,10 @@ class LayerConductance(_message.Message):
     def baseline(self) -> Global___Baseline:
         """Where the path begins."""
 
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
@@ -1063,10 +1320,11 @@ class LayerConductance(_message.Message):
         n_steps: _builtins.int | None = ...,
         baseline: Global___Baseline | None = ...,
         interpolation: Global___Interpolation.ValueType = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "n_steps", b"n_steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "interpolation", b"interpolation", "layer", b"layer", "n_steps", b"n_steps"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps", "baseline", b"baseline", "interpolation", b"interpolation", "layer", b"layer", "n_steps", b"n_steps", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
     _WhichOneofArgType__n_steps: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps"]  # noqa: Y015
@@ -1112,22 +1370,28 @@ class Lrp(_message.Message):
     COMPOSITE_FIELD_NUMBER: _builtins.int
     EPSILON_FIELD_NUMBER: _builtins.int
     GAMMA_FIELD_NUMBER: _builtins.int
+    NOISE_TUNNEL_FIELD_NUMBER: _builtins.int
     composite: Global___Lrp.Composite.ValueType
     """Which rule stands at which layer."""
     epsilon: _builtins.float
     """Stabiliser of the epsilon rule."""
     gamma: _builtins.float
     """Weight of positive contributions in the gamma rule."""
+    @_builtins.property
+    def noise_tunnel(self) -> Global___NoiseTunnel:
+        """Runs it under noise. Absent: no noise."""
+
     def __init__(
         self,
         *,
         composite: Global___Lrp.Composite.ValueType = ...,
         epsilon: _builtins.float | None = ...,
         gamma: _builtins.float | None = ...,
+        noise_tunnel: Global___NoiseTunnel | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_gamma", b"_gamma", "epsilon", b"epsilon", "gamma", b"gamma"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_gamma", b"_gamma", "epsilon", b"epsilon", "gamma", b"gamma", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_gamma", b"_gamma", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon", "_gamma", b"_gamma", "composite", b"composite", "epsilon", b"epsilon", "gamma", b"gamma", "noise_tunnel", b"noise_tunnel"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__epsilon: _TypeAlias = _typing.Literal["epsilon"]  # noqa: Y015
     _WhichOneofArgType__epsilon: _TypeAlias = _typing.Literal["_epsilon", b"_epsilon"]  # noqa: Y015

@@ -294,23 +294,31 @@ class Capability(_message.Message):
     METHOD_FIELD_NUMBER: _builtins.int
     SUPPORT_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
     method: _builtins.str
     """Name of the method."""
     support: Global___Capability.Support.ValueType
     """How far it can be trusted."""
     reason: _builtins.str
     """Why it is not supported, or how far off it is, and what to use instead."""
+    error: _builtins.float
+    """Its error in the probe at load, relative: completeness, conservation or additivity. Absent for
+    methods that make no such promise.
+    """
     def __init__(
         self,
         *,
         method: _builtins.str = ...,
         support: Global___Capability.Support.ValueType = ...,
         reason: _builtins.str = ...,
+        error: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["method", b"method", "reason", b"reason", "support", b"support"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_error", b"_error", "error", b"error", "method", b"method", "reason", b"reason", "support", b"support"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__error: _TypeAlias = _typing.Literal["error"]  # noqa: Y015
+    _WhichOneofArgType__error: _TypeAlias = _typing.Literal["_error", b"_error"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__error) -> _WhichOneofReturnType__error | None: ...
 
 Global___Capability: _TypeAlias = Capability  # noqa: Y015

@@ -37,6 +37,9 @@ class Answer:
         evaluations: forward passes of one image that it took.
         baseline_output: the score at the baseline.
         convergence_delta: ``sum(values) - (output - baseline_output)``.
+        completeness_error: how far the values are from adding up, relative to what they must add
+            up to.
+        n_steps: points on the path of path methods.
         segments: (H, W) int32, segment of each pixel, from 0.
         weights: (segments,) float64, weight of each segment.
         standard_errors: (segments,) float64, standard error of each weight.
@@ -53,6 +56,8 @@ class Answer:
     evaluations: int
     baseline_output: float | None = None
     convergence_delta: float | None = None
+    completeness_error: float | None = None
+    n_steps: int | None = None
     segments: NDArray[np.int32] | None = None
     weights: NDArray[np.float64] | None = None
     standard_errors: NDArray[np.float64] | None = None

@@ -1,0 +1,1 @@
+"""Propagation methods: the model run with other backward rules for some of its functions."""
