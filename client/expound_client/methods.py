@@ -643,9 +643,10 @@ class Rise(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GradCamPlusPlus(Method):
-    """Grad-CAM++: Grad-CAM whose weights are made of the positive gradients, by their second and third powers.
+    """Grad-CAM++.
 
-    Chattopadhay et al., 2018. Values (H, W). Cost: 1 forward and 1 backward pass.
+    Chattopadhay et al., 2018. Grad-CAM whose weights are made of the positive gradients, by their
+    second and third powers. Values (H, W). Cost: 1 forward and 1 backward pass.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.
@@ -665,9 +666,10 @@ class GradCamPlusPlus(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class LayerCam(Method):
-    """LayerCAM: activations weighted by their own positive gradients.
+    """LayerCAM.
 
-    Jiang et al., 2021. Values (H, W). Cost: 1 forward and 1 backward pass.
+    Jiang et al., 2021. Activations weighted by their own positive gradients. Values (H, W). Cost: 1
+    forward and 1 backward pass.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.
@@ -687,9 +689,10 @@ class LayerCam(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ScoreCam(Method):
-    """Score-CAM: activation maps weighted by the softmax over channels of the score that the image keeps under each of them as a mask.
+    """Score-CAM.
 
-    Wang et al., 2020. Values (H, W). Cost: one evaluation a channel.
+    Wang et al., 2020. Activation maps weighted by the softmax over channels of the score that the
+    image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a channel.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.
@@ -709,9 +712,10 @@ class ScoreCam(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class EigenCam(Method):
-    """Eigen-CAM: projection of the activations on their first principal component; the same for every target.
+    """Eigen-CAM.
 
-    Muhammad and Yeasin, 2020. Values (H, W). Cost: 1 forward pass.
+    Muhammad and Yeasin, 2020. Projection of the activations on their first principal component; the
+    same for every target. Values (H, W). Cost: 1 forward pass.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.

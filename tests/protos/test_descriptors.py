@@ -173,7 +173,7 @@ def test_a_default_stands_only_where_absence_can_be_told_from_zero(field: FieldD
 
 def test_the_methods_are_those_of_the_design_in_its_order() -> None:
     assert parameters.method_names() == METHODS
-    assert [field.number for field in parameters.method_fields()] == list(range(2, 22))
+    assert [field.number for field in parameters.method_fields()] == list(range(2, 27))
 
 
 def test_every_method_has_a_message_of_its_own() -> None:

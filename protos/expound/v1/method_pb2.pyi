@@ -1087,7 +1087,7 @@ Global___GradCam: _TypeAlias = GradCam  # noqa: Y015
 
 @_typing.final
 class GradCamPlusPlus(_message.Message):
-    """Grad-CAM++ (Chattopadhay et al., 2018): Grad-CAM whose weights are made of the positive
+    """Grad-CAM++ (Chattopadhay et al., 2018). Grad-CAM whose weights are made of the positive
     gradients, by their second and third powers. Values (H, W). Cost: 1 forward and 1 backward pass.
     """
 
@@ -1121,7 +1121,7 @@ Global___GradCamPlusPlus: _TypeAlias = GradCamPlusPlus  # noqa: Y015
 
 @_typing.final
 class LayerCam(_message.Message):
-    """LayerCAM (Jiang et al., 2021): activations weighted by their own positive gradients. Values
+    """LayerCAM (Jiang et al., 2021). Activations weighted by their own positive gradients. Values
     (H, W). Cost: 1 forward and 1 backward pass.
     """
 
@@ -1155,7 +1155,7 @@ Global___LayerCam: _TypeAlias = LayerCam  # noqa: Y015
 
 @_typing.final
 class ScoreCam(_message.Message):
-    """Score-CAM (Wang et al., 2020): activation maps weighted by the softmax over channels of the
+    """Score-CAM (Wang et al., 2020). Activation maps weighted by the softmax over channels of the
     score that the image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a
     channel.
     """
@@ -1190,7 +1190,7 @@ Global___ScoreCam: _TypeAlias = ScoreCam  # noqa: Y015
 
 @_typing.final
 class EigenCam(_message.Message):
-    """Eigen-CAM (Muhammad and Yeasin, 2020): projection of the activations on their first principal
+    """Eigen-CAM (Muhammad and Yeasin, 2020). Projection of the activations on their first principal
     component; the same for every target. Values (H, W). Cost: 1 forward pass.
     """
 
