@@ -30,7 +30,10 @@ def _start(**_: object) -> None:
     logging.getLogger("expound_worker").setLevel(logging.INFO)
     # Only the child loads torch and the models: the process that waits for tickets stays small.
     from expound_worker.device import Device
+    from expound_worker.memory import keep_freed_memory
     from expound_worker.models.entry import EntryError
+
+    keep_freed_memory()
 
     try:
         _device = Device(Settings.from_environment(os.environ), send=_send)

@@ -1,0 +1,23 @@
+"""Keeps freed memory in the process, where large tensors would otherwise be paged in anew."""
+
+import ctypes
+import sys
+
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
+_KEEP_BYTES = 2**31 - 1
+
+
+def keep_freed_memory() -> None:
+    """Tells glibc's malloc to reuse large blocks instead of giving them back to the system.
+
+    Each activation of a large batch is such a block; taking it anew costs a page fault for every 4
+    KiB, which on a CPU made batches of 8 and more two to three times as slow. The process keeps
+    its peak of memory in return. Does nothing where the C library is not glibc.
+    """
+    if not sys.platform.startswith("linux"):
+        return
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        mallopt(_M_MMAP_MAX, 0)
+        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
