@@ -4,11 +4,19 @@ BIN := .venv/bin
 # Never an index of this machine's configuration; one that the environment names is used.
 UV_INSTALL = $(BIN)/uv pip install --no-config --quiet --python $(BIN)/python
 
-.PHONY: demo up test check bench proto stubs lock
+.PHONY: demo case-study up test check bench proto stubs lock
 
 # Explains a photo end to end: starts everything, writes ./demo-output, stops everything.
 demo: .venv/ready
 	$(BIN)/python -m expound_deploy.demo
+
+# Trains the small CIFAR-10 network of the tutorials, serves it and explains test photos; DATA is a
+# folder with train/CLASS/* and test/CLASS/*, without it CIFAR-10 is downloaded.
+VARIANT ?= modules
+EPOCHS ?= 2
+case-study: .venv/ready
+	$(BIN)/python -m expound_deploy.case_study --variant $(VARIANT) --epochs $(EPOCHS) \
+	  $(if $(DATA),--data $(DATA))
 
 # Starts everything for this machine, until Ctrl-C.
 up: .venv/ready

@@ -1,11 +1,15 @@
 """Fixtures that all tests share."""
 
+import os
 from collections.abc import Iterator
 
 import pytest
 import redis
 
 from tests.processes import RedisServer
+
+# Read when shap is first imported, which then compiles for half a minute otherwise.
+os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ from expound_client import pictures
 from expound_client.errors import ExpoundError
 from expound_client.images import SeenImage
 from expound_client.inputs import ImageLike, to_input
+from expound_client.pictures import Sign
 
 _Element = TypeVar("_Element", bound=np.generic)
 
@@ -68,6 +69,11 @@ class Attribution:
         evaluations: forward passes of one image that it took.
         convergence_delta: ``sum(values) - (output - baseline_output)``; None for methods that do
             not promise completeness.
+        completeness_error: size of `convergence_delta` relative to
+            ``output - baseline_output``, what the values must sum to; of LRP, the relevance lost or
+            gained on its way, relative to `output`. None for methods that do not promise
+            completeness.
+        n_steps: points on the path of path methods, as many as were needed; None for others.
         standard_error: largest of `standard_errors`; None for methods that have none.
         segments: (H, W) int32, segment of every pixel, from 0; None without segments.
         weights: (segments,) float64, weight of every segment; None without segments.
@@ -89,6 +95,8 @@ class Attribution:
     baseline_output: float | None
     evaluations: int
     convergence_delta: float | None
+    completeness_error: float | None
+    n_steps: int | None
     standard_error: float | None
     segments: NDArray[np.int32] | None = field(repr=False)
     weights: NDArray[np.float64] | None = field(repr=False)
@@ -129,6 +137,8 @@ class Attribution:
             baseline_output=_optional(message, "baseline_output"),
             evaluations=message.evaluations,
             convergence_delta=_optional(message, "convergence_delta"),
+            completeness_error=_optional(message, "completeness_error"),
+            n_steps=message.n_steps if message.HasField("n_steps") else None,
             standard_error=_optional(message, "standard_error"),
             segments=_array(message.segments, np.int32)
             if message.HasField("segments")
@@ -160,39 +170,89 @@ class Attribution:
         return self.weights[self.segments].astype(np.float32)
 
     def heatmap(
-        self, *, percentile: float = pictures.PERCENTILE, colors: str | None = None
+        self,
+        *,
+        sign: Sign = "all",
+        outlier_perc: float = pictures.OUTLIER_PERC,
+        colors: str | None = None,
+        color_bar: bool = False,
     ) -> Image.Image:
-        """Draws the map alone; see `pictures.heatmap` for the arguments."""
-        return pictures.heatmap(self.values, percentile=percentile, colors=colors)
+        """Draws the map alone; see `pictures.heatmap`."""
+        return pictures.heatmap(
+            self.values, sign=sign, outlier_perc=outlier_perc, colors=colors, color_bar=color_bar
+        )
 
     def overlay(
         self,
         image: ImageLike | None = None,
         *,
+        sign: Sign = "all",
+        outlier_perc: float = pictures.OUTLIER_PERC,
         opacity: float = pictures.OPACITY,
-        percentile: float = pictures.PERCENTILE,
+        even: bool = False,
         colors: str | None = None,
+        color_bar: bool = False,
     ) -> Image.Image:
-        """Draws the map over the part of the image that the network saw.
+        """Draws the map over the part of the image that the network saw; see `pictures.overlay`.
 
         Args:
             image: the image, where it was not this client that sent it; it is resized and cropped
                 as the model's card says. None: the image that was explained.
+            sign: which values are drawn.
+            outlier_perc: see `pictures.normalize`.
             opacity: how much of the image the strongest colour covers, 0 to 1.
-            percentile: see `pictures.overlay`.
-            colors: see `pictures.overlay`.
+            even: whether every colour covers as much.
+            colors: see `pictures.heatmap`.
+            color_bar: whether a colour bar stands below.
 
         Raises:
             ExpoundError: the image, or the model's preprocessing, is not known.
         """
-        seen = self.seen if image is None else SeenImage(to_input(image), self.seen.model)
         return pictures.overlay(
-            self.values, seen.image, opacity=opacity, percentile=percentile, colors=colors
+            self.values,
+            self._image(image),
+            sign=sign,
+            outlier_perc=outlier_perc,
+            opacity=opacity,
+            even=even,
+            colors=colors,
+            color_bar=color_bar,
+        )
+
+    def masked(
+        self,
+        image: ImageLike | None = None,
+        *,
+        sign: Sign = "absolute",
+        outlier_perc: float = pictures.OUTLIER_PERC,
+    ) -> Image.Image:
+        """Draws the image, dark where the map is weak; see `pictures.masked` and `overlay`."""
+        return pictures.masked(
+            self.values, self._image(image), sign=sign, outlier_perc=outlier_perc
+        )
+
+    def alpha_scaled(
+        self,
+        image: ImageLike | None = None,
+        *,
+        sign: Sign = "absolute",
+        outlier_perc: float = pictures.OUTLIER_PERC,
+    ) -> Image.Image:
+        """Draws the image, transparent where the map is weak.
+
+        See `pictures.alpha_scaled` and `overlay`.
+        """
+        return pictures.alpha_scaled(
+            self.values, self._image(image), sign=sign, outlier_perc=outlier_perc
         )
 
     def picture(self) -> Image.Image:
         """The overlay where the image is known, else the heat map."""
         return self.overlay() if self.seen.known else self.heatmap()
+
+    def _image(self, given: ImageLike | None) -> Image.Image:
+        seen = self.seen if given is None else SeenImage(to_input(given), self.seen.model)
+        return seen.image
 
     def _repr_png_(self) -> bytes:
         buffer = io.BytesIO()

@@ -8,6 +8,7 @@
     ├── AlreadyExistsError           the request id was used with another request
     ├── FailedPreconditionError
     │   ├── MethodUnsupportedError
+    │   ├── NotCompleteError
     │   ├── ExplanationEndedError
     │   └── ModelFailedError
     ├── MethodNotImplementedError
@@ -114,6 +115,10 @@ class MethodUnsupportedError(FailedPreconditionError):
     """The method cannot be right on this model; the message says why and what to use instead."""
 
 
+class NotCompleteError(FailedPreconditionError):
+    """The method's values do not add up on this input; the message says by how much."""
+
+
 class ExplanationEndedError(FailedPreconditionError):
     """The explanation has ended already, so it cannot be cancelled."""
 
@@ -186,6 +191,7 @@ _CLASSES: dict[tuple[int, Reason | None], type[ExpoundError]] = {
     (code_pb2.ALREADY_EXISTS, None): AlreadyExistsError,
     (code_pb2.FAILED_PRECONDITION, None): FailedPreconditionError,
     (code_pb2.FAILED_PRECONDITION, Reason.METHOD_UNSUPPORTED): MethodUnsupportedError,
+    (code_pb2.FAILED_PRECONDITION, Reason.NOT_COMPLETE): NotCompleteError,
     (code_pb2.FAILED_PRECONDITION, Reason.EXPLANATION_ENDED): ExplanationEndedError,
     (code_pb2.FAILED_PRECONDITION, Reason.NOT_FINITE): ModelFailedError,
     (code_pb2.FAILED_PRECONDITION, Reason.MODEL_ERROR): ModelFailedError,

@@ -21,8 +21,10 @@ def figures(attribution: Attribution) -> list[tuple[str, str]]:
     """Names and values of all figures of a map, the proof first."""
     score = attribution.score.capitalize()
     listed: list[tuple[str, str]] = []
+    if attribution.completeness_error is not None:
+        listed.append(("Completeness error, relative", f"{attribution.completeness_error:.2g}"))
     if attribution.convergence_delta is not None:
-        listed.append(("Convergence delta", _delta(attribution, attribution.convergence_delta)))
+        listed.append(("Convergence delta", f"{attribution.convergence_delta:+.2g}"))
     if attribution.standard_error is not None:
         listed.append(("Largest standard error", f"± {attribution.standard_error:.2g}"))
     if attribution.r_squared is not None:
@@ -34,6 +36,8 @@ def figures(attribution: Attribution) -> list[tuple[str, str]]:
         listed.append(("Segments", f"{len(attribution.weights):,}"))
     if attribution.layer:
         listed.append(("Layer", attribution.layer))
+    if attribution.n_steps is not None:
+        listed.append(("Steps on the path", f"{attribution.n_steps:,}"))
     listed.append(("Evaluations", f"{attribution.evaluations:,}"))
     return listed
 
@@ -42,13 +46,6 @@ def parameters(method: method_pb2.Method) -> list[tuple[str, str]]:
     """Names and values of the parameters that a method ran with: "segmentation.slic.n_segments"."""
     name = method.WhichOneof("method")
     return list(_parameters(getattr(method, name), "")) if name else []
-
-
-def _delta(attribution: Attribution, delta: float) -> str:
-    """The delta, and its share of the difference that the map should sum to."""
-    difference = attribution.output - (attribution.baseline_output or 0.0)
-    share = f" ({abs(delta / difference):.1%})" if difference else ""
-    return f"{delta:+.2g}{share}"
 
 
 def _parameters(message: Message, path: str) -> Iterator[tuple[str, str]]:

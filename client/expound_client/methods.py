@@ -149,8 +149,9 @@ class FelzenszwalbSegmentation(Parameters):
 class NoiseTunnel(Parameters):
     """Noise tunnel: a gradient method run on several noisy copies of the input.
 
-    Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Costs `n_samples` times the
-    method.
+    Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Every input gets the same
+    noise, drawn from the seed. The maps that come out promise no completeness. Costs `n_samples`
+    times the method.
 
     Attributes:
         type: How the samples are put together: "smoothgrad" (mean of the attributions),
@@ -264,8 +265,9 @@ class IntegratedGradients(Method):
 class GradientShap(Method):
     """Expected gradients between random baselines and noisy inputs.
 
-    Erion et al., 2019; Lundberg's GradientSHAP. Values (C, H, W). Cost: `n_samples` forward and
-    backward passes.
+    Erion et al., 2019; Lundberg's GradientSHAP. Values (C, H, W) sum to the score minus the
+    baselines' score, of the noisy inputs and the baselines drawn, within a few `standard_error`.
+    Cost: `n_samples` forward and backward passes, and as many forward passes for those scores.
 
     Attributes:
         n_samples: Number of random points. From 2 to 2000.
@@ -478,7 +480,8 @@ class Occlusion(Method):
     """Occlusion by a sliding window.
 
     Zeiler and Fergus, 2014. Values (H, W): the score lost, averaged over the windows that cover a
-    pixel. Cost: one evaluation a window.
+    pixel; the segments are the cells that the windows' edges make. Windows at the far edges are cut
+    off there. Cost: one evaluation a window.
 
     Attributes:
         window_height: Height of the window. Absent: an eighth of the input's height, at least
@@ -602,7 +605,8 @@ class PartitionShap(Method):
 class PermutationShap(Method):
     """Shapley values by antithetic permutations of segments (shap's PermutationExplainer).
 
-    Values (H, W). Cost: up to `n_samples` evaluations.
+    Values (H, W): each pixel has its segment's value; the segments' values sum to the score minus
+    the baseline's score. Cost: up to `n_samples` evaluations.
 
     Attributes:
         n_samples: Limit of evaluations; at least twice the number of segments plus 1 are
@@ -623,7 +627,8 @@ class PermutationShap(Method):
 class Rise(Method):
     """RISE: mean score under random smooth masks, by pixel.
 
-    Petsiuk et al., 2018. Values (H, W). Cost: `n_samples` evaluations.
+    Petsiuk et al., 2018. Values (H, W): about the mean score where a pixel does not matter, more
+    where it speaks for the target. Cost: `n_samples` evaluations, and one for the image.
 
     Attributes:
         n_samples: Number of masks. From 10 to 100000 evaluations.

@@ -13,7 +13,7 @@ class Support(StrEnum):
     SUPPORTED = "SUPPORTED"
     """It does what it promises."""
     APPROXIMATE = "APPROXIMATE"
-    """It does so up to the error that the reason names."""
+    """It does so up to the error that is given."""
     UNSUPPORTED = "UNSUPPORTED"
     """It is refused, for the reason given."""
 
@@ -30,11 +30,20 @@ class Layer:
 
 @dataclass(frozen=True)
 class Capability:
-    """What a method can do on a model, and why no more."""
+    """What a method can do on a model, as a probe at load has found.
+
+    Attributes:
+        method: name of the method.
+        support: how far it can be trusted.
+        reason: why no further, and what to use instead; empty where it is supported.
+        error: its relative error in the probe: how far its values are from adding up; None for
+            methods that promise no sum.
+    """
 
     method: str
     support: Support
     reason: str
+    error: float | None
 
 
 @dataclass(frozen=True)
@@ -117,7 +126,12 @@ class Model:
 
 def _capability(message: model_service_pb2.Capability) -> Capability:
     name = model_service_pb2.Capability.Support.Name(message.support)
-    return Capability(message.method, Support(name.removeprefix("SUPPORT_")), message.reason)
+    return Capability(
+        method=message.method,
+        support=Support(name.removeprefix("SUPPORT_")),
+        reason=message.reason,
+        error=message.error if message.HasField("error") else None,
+    )
 
 
 def _preprocessing(card: model_service_pb2.Model) -> Preprocessing | None:

@@ -3,7 +3,7 @@
 import datetime
 import html
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -11,11 +11,13 @@ from typing import Self
 
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import status_pb2
+from PIL import Image
 
 from expound.v1 import explanation_pb2
 from expound_client import errors
 from expound_client.attribution import Attribution, ClassScore
 from expound_client.errors import ExpoundError
+from expound_client.grid import to_grid
 from expound_client.images import SeenImage, SeenImages
 from expound_client.report import to_html
 
@@ -270,6 +272,20 @@ class ExplanationResult(Mapping[str, Attribution]):
     def seen_image(self, input_index: int = 0) -> SeenImage:
         """An input as the network saw it."""
         return self._seen[input_index]
+
+    def grid(self, true_labels: Sequence[str] = ()) -> Image.Image:
+        """Draws every map beside its image: a row an input and target, a column a method.
+
+        Args:
+            true_labels: what each input really shows, in order; written under the predictions.
+
+        Returns:
+            An RGB image.
+
+        Raises:
+            InvalidArgumentError: there are true labels, but not one an input.
+        """
+        return to_grid(self, true_labels)
 
     def save_html(self, path: str | os.PathLike[str]) -> None:
         """Writes the report, one HTML file that needs nothing beside it."""

@@ -13,10 +13,15 @@ _TIMEOUT_S = 2.0
 _OPTIONS = (("grpc.enable_http_proxy", 0),)
 
 
+def connect(address: str) -> grpc.Channel:
+    """A channel to the server at HOST:PORT; to be closed."""
+    return grpc.insecure_channel(address, options=_OPTIONS)
+
+
 def serving_models(address: str) -> list[str] | None:
     """Names of the models that the server at HOST:PORT explains; None while it is not ready."""
     try:
-        with grpc.insecure_channel(address, options=_OPTIONS) as channel:
+        with connect(address) as channel:
             # The types of this package know no methods of its stub.
             health: Any = health_pb2_grpc.HealthStub(channel)
             answer = health.Check(

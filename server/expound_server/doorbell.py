@@ -6,9 +6,10 @@ import logging
 from collections.abc import Iterator
 
 from redis.asyncio import Redis
+from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from expound.records import DOORBELL
+from expound.records import DOORBELL, DOORBELL_PROGRESS
 from expound_server.cancellation import check_cancelled
 
 _log = logging.getLogger(__name__)
@@ -50,13 +51,16 @@ class Doorbell:
     """Rings the bells of those who wait for an explanation.
 
     A ring says no more than "look again". Rings may be missed while the connection is away, so
-    all bells ring when it is lost and when it is back.
+    all bells ring when it is lost and when it is back. What happens before the end of an
+    explanation is heard of only while somebody watches one.
     """
 
     def __init__(self, redis: Redis) -> None:
         self._redis = redis
         self._bells: dict[tuple[str, bool], Bell] = {}
         self._rings = 0
+        self._watchers = 0
+        self._watched, self._unwatched = asyncio.Event(), asyncio.Event()
 
     @contextlib.contextmanager
     def bell(self, explanation_id: str, *, at_end: bool = False) -> Iterator[Bell]:
@@ -64,12 +68,23 @@ class Doorbell:
         key = (explanation_id, at_end)
         bell = self._bells.setdefault(key, Bell(self._rings))
         bell.listeners += 1
+        self._count_watchers(0 if at_end else 1)
         try:
             yield bell
         finally:
+            self._count_watchers(0 if at_end else -1)
             bell.listeners -= 1
             if not bell.listeners:
                 del self._bells[key]
+
+    def _count_watchers(self, more: int) -> None:
+        self._watchers += more
+        if self._watchers:
+            self._watched.set()
+            self._unwatched.clear()
+        else:
+            self._watched.clear()
+            self._unwatched.set()
 
     def ring(self, explanation_id: str, *, ended: bool) -> None:
         """Rings for one explanation."""
@@ -98,15 +113,31 @@ class Doorbell:
     async def _listen(self) -> None:
         async with self._redis.pubsub() as subscription:
             await subscription.subscribe(DOORBELL)
-            while True:
-                check_cancelled()
-                # With a timeout, so that the connection is checked while nothing happens.
-                message = await subscription.get_message(timeout=_CHECK_S)
-                if message is None:
-                    continue
-                if message["type"] == "message":
-                    explanation_id, _, what = message["data"].decode().partition(" ")
-                    self.ring(explanation_id, ended=what == "ended")
-                else:
-                    # Subscribed, or subscribed again after a loss that the client mended itself.
-                    self.ring_all()
+            following = asyncio.create_task(self._follow_progress(subscription))
+            try:
+                await self._hear(subscription)
+            finally:
+                following.cancel()
+
+    async def _hear(self, subscription: PubSub) -> None:
+        ends = DOORBELL.encode()
+        while True:
+            check_cancelled()
+            # With a timeout, so that the connection is checked while nothing happens.
+            message = await subscription.get_message(timeout=_CHECK_S)
+            if message is None:
+                continue
+            if message["type"] == "message":
+                self.ring(message["data"].decode(), ended=message["channel"] == ends)
+            else:
+                # Subscribed, or subscribed again after a loss that the client mended itself.
+                self.ring_all()
+
+    async def _follow_progress(self, subscription: PubSub) -> None:
+        """Subscribes to what comes before the ends while somebody watches."""
+        while True:
+            await self._watched.wait()
+            # Should it fail, then so does the reading, and all begins anew.
+            await subscription.subscribe(DOORBELL_PROGRESS)
+            await self._unwatched.wait()
+            await subscription.unsubscribe(DOORBELL_PROGRESS)

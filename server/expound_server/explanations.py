@@ -1,14 +1,16 @@
 """The core: takes requests in, and tells what became of them. Knows no gRPC and no Celery."""
 
+import asyncio
 import contextlib
 import time
 
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2, explanation_service_pb2
 from expound_server import fields, names, pages
+from expound_server.admission import prepare
 from expound_server.broker import Broker
 from expound_server.catalogue import Catalogue
-from expound_server.doorbell import Doorbell
+from expound_server.doorbell import Bell, Doorbell
 from expound_server.errors import (
     AnswerTooLarge,
     ExplanationEnded,
@@ -16,13 +18,14 @@ from expound_server.errors import (
     RequestIdReused,
 )
 from expound_server.record import Record
-from expound_server.store import Store
-from expound_server.submission import prepare
+from expound_server.store import Created, Store
+from expound_server.submission import Submission
 from expound_server.validation import check_fields
 
 _FULL = explanation_pb2.EXPLANATION_VIEW_FULL
 _BASIC = explanation_pb2.EXPLANATION_VIEW_BASIC
 _DEFAULT_PAGE_SIZE = 25
+_NO_RING = -1
 _PAGE_KIND = "explanations"
 # So much before the caller's own deadline, a wait ends with what there is.
 _ANSWER_S = 0.1
@@ -76,15 +79,21 @@ class Explanations:
         submission = await prepare(request, self._catalogue)
         if request.validate_only:
             return explanation_pb2.Explanation(request=submission.request)
-        outcome, explanation_id = await self._store.create(
-            names.new_explanation_id(), submission.request, submission.inputs, submission.digest
-        )
-        if outcome == "conflict":
-            name = names.explanation_name(explanation_id)
+        explanation_id = names.new_explanation_id()
+        # Its bell is there before it is, so that nothing is missed, and nothing need be read before
+        # it has rung.
+        with self._doorbell.bell(explanation_id, at_end=True) as bell:
+            ring = bell.last_ring
+            created = await self._store.create(explanation_id, submission)
+            if created.outcome == "created":
+                record, results = await self._wait(created, submission, bell, ring, ends_at_s)
+                return self._put_together(record, results, _FULL)
+        if created.outcome == "conflict":
+            name = names.explanation_name(created.explanation_id)
             raise RequestIdReused(request.request_id, name)
-        if outcome == "created" or await self._is_pending(explanation_id):
-            await self._broker.send_explain(explanation_id, submission.pool)
-        return await self._answer(await self._wait(explanation_id, ends_at_s), _FULL)
+        with self._doorbell.bell(created.explanation_id, at_end=True) as bell:
+            record, results = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
+            return self._put_together(record, results, _FULL)
 
     async def get(
         self, request: explanation_service_pb2.GetExplanationRequest
@@ -128,25 +137,50 @@ class Explanations:
         """Deletes an explanation and all its data."""
         await self._store.delete(names.explanation_id(request.name))
 
-    async def _is_pending(self, explanation_id: str) -> bool:
-        record = await self._store.record(explanation_id)
+    async def _wait(
+        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
+    ) -> tuple[Record, dict[int, bytes]]:
+        """Calls a worker if need be; gives the record at its end, or when the wait is over."""
+        wanted = self._look(created, submission, bell, seen_ring, ends_at_s)
+        if not await self._needs_ticket(created):
+            return await wanted
+        calling = self._broker.send_explain(created.explanation_id, submission.pool)
+        found, _ = await asyncio.gather(wanted, calling)
+        return found
+
+    async def _needs_ticket(self, created: Created) -> bool:
+        if created.outcome == "created":
+            return created.needs_ticket
+        # The call that created it may have failed before it sent one.
+        record = await self._store.record(created.explanation_id)
         return record.state == explanation_pb2.STATE_PENDING
 
-    async def _wait(self, explanation_id: str, ends_at_s: float) -> Record:
-        """Gives the record when it has reached its end, or when the wait is over."""
-        with self._doorbell.bell(explanation_id, at_end=True) as bell:
-            while True:
-                ring = bell.last_ring
-                record = await self._store.record(explanation_id)
-                left_s = ends_at_s - time.monotonic()
-                if fields.is_terminal(record.state) or left_s <= 0 or self._stopping:
-                    return record
-                await bell.wait(ring, left_s)
+    async def _look(
+        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
+    ) -> tuple[Record, dict[int, bytes]]:
+        """Looks whenever the bell rings, until it is the end or the wait is over."""
+        method_count = len(submission.request.methods)
+        while True:
+            left_s = ends_at_s - time.monotonic()
+            if left_s > 0 and not self._stopping:
+                await bell.wait(seen_ring, left_s)
+            seen_ring = bell.last_ring
+            found = await self._store.record_and_results(created.explanation_id, method_count)
+            over = self._stopping or ends_at_s <= time.monotonic()
+            if over or fields.is_terminal(found[0].state):
+                return found
 
     async def _answer(
         self, record: Record, view: explanation_pb2.ExplanationView.ValueType
     ) -> explanation_pb2.Explanation:
-        results = await self._store.results(record)
+        return self._put_together(record, await self._store.results(record), view)
+
+    def _put_together(
+        self,
+        record: Record,
+        results: dict[int, bytes],
+        view: explanation_pb2.ExplanationView.ValueType,
+    ) -> explanation_pb2.Explanation:
         explanation = record.explanation(results, with_tensors=view == _FULL)
         if explanation.ByteSize() > self._max_message_bytes:
             raise AnswerTooLarge(explanation.name, explanation.ByteSize(), self._max_message_bytes)

@@ -1,7 +1,7 @@
 """Explanations in Redis: every change is one script of the contract, every read one round trip."""
 
-from collections.abc import AsyncGenerator, Sequence
-from typing import Any, cast
+from collections.abc import AsyncGenerator
+from typing import Any, NamedTuple, cast
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
@@ -14,6 +14,7 @@ from expound_server.errors import ExplanationNotFound
 from expound_server.events import Entry, Tail
 from expound_server.names import explanation_name
 from expound_server.record import Record
+from expound_server.submission import Submission
 
 _SCRIPTS = ("create", "end", "expire", "delete", "workers")
 _ENTRIES_AT_ONCE = 100
@@ -38,6 +39,20 @@ def connect(url: str, max_connections: int) -> Redis:
     return Redis.from_pool(pool)
 
 
+class Created(NamedTuple):
+    """What became of a submission.
+
+    Attributes:
+        outcome: "created", "existing" or "conflict".
+        explanation_id: id of the explanation that is there now.
+        needs_ticket: whether a worker has to be told; else one that was told takes it too.
+    """
+
+    outcome: str
+    explanation_id: str
+    needs_ticket: bool
+
+
 class Store:
     """The explanations and workers that Redis knows."""
 
@@ -48,30 +63,25 @@ class Store:
     async def create(
         self,
         explanation_id: str,
-        request: explanation_pb2.ExplainRequest,
-        inputs: Sequence[bytes],
-        digest: str,
-    ) -> tuple[str, str]:
-        """Stores a request; gives "created", "existing" or "conflict", and the id.
-
-        Args:
-            explanation_id: id to store it under, unless its request id is known.
-            request: the resolved request, without its inputs.
-            inputs: its inputs, serialised.
-            digest: equal for requests that ask for the same.
-        """
-        outcome, stored_id = await self._run(
+        submission: Submission,
+    ) -> Created:
+        """Stores what was submitted, under the id given unless its request id is known."""
+        request = submission.request
+        outcome, stored_id, needs_ticket = await self._run(
             "create",
             explanation_id,
             request.request_id,
-            digest,
+            submission.digest,
             request.SerializeToString(),
             request.timeout.ToMicroseconds(),
             request.ttl.ToMicroseconds(),
             len(request.methods),
-            *inputs,
+            submission.pool,
+            submission.model,
+            submission.group,
+            *submission.inputs,
         )
-        return outcome.decode(), stored_id.decode()
+        return Created(outcome.decode(), stored_id.decode(), bool(needs_ticket))
 
     async def record(self, explanation_id: str) -> Record:
         """Reads a record. Raises ExplanationNotFound."""
@@ -98,6 +108,20 @@ class Store:
         if len(found) < len(indices):
             raise ExplanationNotFound(explanation_name(record.explanation_id))
         return found
+
+    async def record_and_results(
+        self, explanation_id: str, method_count: int
+    ) -> tuple[Record, dict[int, bytes]]:
+        """Reads a record and the results of its methods at once. Raises ExplanationNotFound."""
+        keys = [records.result_key(explanation_id, index) for index in range(method_count)]
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hgetall(records.record_key(explanation_id))
+            pipeline.mget(keys)
+            hash_, results = await pipeline.execute()
+        if not hash_:
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        found = {index: result for index, result in enumerate(results) if result is not None}
+        return Record(explanation_id, hash_), found
 
     async def result(self, explanation_id: str, index: int) -> bytes:
         """Reads the serialised result of one method. Raises ExplanationNotFound for none."""

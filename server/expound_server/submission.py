@@ -1,13 +1,9 @@
-"""From a request to what is stored and queued: checked, resolved and fingerprinted."""
+"""What a server stores and queues for one request."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expound.v1 import explanation_pb2
-from expound_server import validation
-from expound_server.catalogue import Catalogue
-from expound_server.errors import InvalidRequest, ModelNotFound
 
 
 @dataclass(frozen=True)
@@ -18,50 +14,15 @@ class Submission:
         request: the request without its inputs.
         inputs: its inputs, serialised.
         digest: equal for requests that ask for the same.
-        pool: pool of the workers that serve its model.
+        model: resource name of its model.
+        pool: pool of the workers that serve it.
+        group: equal for requests that a worker can run as one batch: the same model, methods,
+            parameters and seed, whatever the inputs and targets.
     """
 
     request: explanation_pb2.ExplainRequest
     inputs: Sequence[bytes]
     digest: str
+    model: str
     pool: str
-
-
-async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue) -> Submission:
-    """Checks a request and fills in its defaults.
-
-    Raises:
-        InvalidRequest: with everything that is wrong with it.
-        ModelNotFound: no live worker serves the model.
-        MethodNotImplemented: the workers of the model lack a method.
-        MethodUnsupported: a method cannot explain the model.
-    """
-    validation.resolve(request)
-    violations = list(validation.violations(request))
-    try:
-        model = await catalogue.model(request.model)
-    except ModelNotFound:
-        if violations:
-            raise InvalidRequest(violations) from None
-        raise
-    if not violations:
-        validation.check_methods(request.methods, model)
-    violations += validation.model_violations(request, model)
-    if violations:
-        raise InvalidRequest(violations)
-    inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
-    request.ClearField("inputs")
-    return Submission(request, inputs, _digest(request, inputs), model.pool)
-
-
-def _digest(request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes]) -> str:
-    asked = explanation_pb2.ExplainRequest()
-    asked.CopyFrom(request)
-    # How the call is made is no part of what it asks for.
-    asked.ClearField("wait")
-    asked.ClearField("validate_only")
-    asked.ClearField("request_id")
-    digest = hashlib.sha256(asked.SerializeToString(deterministic=True))
-    for item in inputs:
-        digest.update(hashlib.sha256(item).digest())
-    return digest.hexdigest()
+    group: str

@@ -54,6 +54,12 @@ def card() -> model_service_pb2.Model:
                 method="saliency", support=model_service_pb2.Capability.SUPPORT_SUPPORTED
             ),
             model_service_pb2.Capability(
+                method="deep_lift",
+                support=model_service_pb2.Capability.SUPPORT_APPROXIMATE,
+                reason="not exact",
+                error=0.0123,
+            ),
+            model_service_pb2.Capability(
                 method="grad_cam",
                 support=model_service_pb2.Capability.SUPPORT_UNSUPPORTED,
                 reason="no layer with a spatial output",
@@ -97,6 +103,8 @@ def attribution(method: str, *, tensors: bool = True) -> explanation_pb2.Attribu
     else:
         made.score = explanation_pb2.SCORE_LOGIT
         made.convergence_delta = 0.001
+        made.completeness_error = 0.002
+        made.n_steps = 50
         made.baseline_output = 0.1
         if tensors:
             made.values.CopyFrom(to_tensor(gradient()))

@@ -35,6 +35,7 @@ class FakeService(
         fails: whether lime fails.
         held: a watch stops before its last event until this is set.
         state: state of the explanation.
+        card: card of its model.
     """
 
     def __init__(self) -> None:
@@ -47,6 +48,7 @@ class FakeService(
         self.watching = threading.Event()
         self.watch_ended = threading.Event()
         self.state = explanation_pb2.STATE_PENDING
+        self.card = canned.card()
         self._request = explanation_pb2.ExplainRequest()
         self._server = grpc.server(ThreadPoolExecutor(8))
         explanation_service_pb2_grpc.add_ExplanationServiceServicer_to_server(self, self._server)
@@ -145,16 +147,16 @@ class FakeService(
         self, request: model_service_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> model_service_pb2.ListModelsResponse:
         self._admit("ListModels", request, context)
-        return model_service_pb2.ListModelsResponse(models=[canned.card()])
+        return model_service_pb2.ListModelsResponse(models=[self.card])
 
     def GetModel(
         self, request: model_service_pb2.GetModelRequest, context: grpc.ServicerContext
     ) -> model_service_pb2.Model:
         self._admit("GetModel", request, context)
-        if request.name != canned.card().name:
+        if request.name != self.card.name:
             message = f"no live worker serves {request.name}"
             _abort(context, status(Reason.MODEL_NOT_FOUND, message))
-        return canned.card()
+        return self.card
 
     def _admit(self, rpc: str, request: object, context: grpc.ServicerContext) -> None:
         """Notes a call; refuses it if the test said so."""

@@ -42,17 +42,37 @@ def test_explain_prints_a_table_and_writes_pictures_and_the_report(
     assert expound("explain", "photo.png", "-m", "saliency", "-m", "lime", "--out", "made") == 0
     printed = capsys.readouterr()
     (saliency,) = (line for line in printed.out.splitlines() if "saliency" in line)
-    assert saliency.split() == ["saliency", "tabby", "60.0%", "1", "500", "ms", "+0.001", "-"]
+    assert saliency.split() == ["saliency", "tabby", "60.0%", "1", "500", "ms", "0.002", "-"]
     (lime,) = (line for line in printed.out.splitlines() if "lime" in line)
     assert lime.split() == ["lime", "tabby", "60.0%", "100", "500", "ms", "-", "0.02"]
-    assert "3 files in made" in printed.out
+    assert "4 files in made" in printed.out
     assert "100/100" in printed.err
     assert "image 1: tabby, 60.0%" in printed.err
-    names = {"photo_saliency_tabby.png", "photo_lime_tabby.png", "report.html"}
+    names = {"photo_saliency_tabby.png", "photo_lime_tabby.png", "grid.png", "report.html"}
     assert {path.name for path in (tmp_path / "made").iterdir()} == names
     with Image.open(tmp_path / "made" / "photo_lime_tabby.png") as overlay:
         assert overlay.size == (8, 8)
     assert sent(service).model == "small"
+
+
+def test_true_labels_are_written_in_the_grid(expound: Expound, tmp_path: Path) -> None:
+    explain = ("explain", "photo.png", "-m", "saliency", "--out")
+    assert expound(*explain, "plain") == 0
+    assert expound(*explain, "labelled", "--true-label", "lynx") == 0
+    heights = []
+    for name in ("plain", "labelled"):
+        with Image.open(tmp_path / name / "grid.png") as grid:
+            heights.append(grid.height)
+    assert heights[1] > heights[0]
+
+
+def test_true_labels_of_other_images_are_refused(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = ["--true-label", "lynx", "--true-label", "tabby"]
+    assert expound("explain", "photo.png", "-m", "saliency", *labels) == 2
+    assert "for each of the 1 images" in capsys.readouterr().err
+    assert "Explain" not in service.requests
 
 
 def test_explain_sends_what_its_options_say(expound: Expound, service: FakeService) -> None:
@@ -152,7 +172,7 @@ def test_a_failed_method_exits_with_1_and_keeps_the_others(
     printed = capsys.readouterr()
     assert "lime failed: only 1 segment was found" in printed.err
     made = {path.name for path in (tmp_path / "made").iterdir()}
-    assert made == {"photo_saliency_tabby.png", "report.html"}
+    assert made == {"photo_saliency_tabby.png", "grid.png", "report.html"}
 
 
 def test_ctrl_c_cancels_the_explanation_and_exits_with_130(
@@ -209,8 +229,16 @@ def test_methods_of_a_model_tells_what_each_can_do_on_it(
     expound: Expound, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert expound("methods", "--model", "small") == 0
-    (line,) = (line for line in capsys.readouterr().out.splitlines() if "│ grad_cam " in line)
-    assert "unsupported" in line and "no layer with a spatial output" in line
+    lines = capsys.readouterr().out.splitlines()
+    told = {
+        line.split()[1]: [part.strip() for part in line.strip("│").split("│")[1:]]
+        for line in lines
+        if line.startswith("│")
+    }
+    assert told["saliency"] == ["supported", "", ""]
+    assert told["deep_lift"] == ["approximate", "0.012", "not exact"]
+    assert told["grad_cam"][:2] == ["unsupported", ""]
+    assert told["grad_cam"][2].startswith("no layer with a spatial")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ CLASSES = {
     Reason.REQUEST_ID_REUSED: errors.AlreadyExistsError,
     Reason.METHOD_NOT_IMPLEMENTED: errors.MethodNotImplementedError,
     Reason.METHOD_UNSUPPORTED: errors.MethodUnsupportedError,
+    Reason.NOT_COMPLETE: errors.NotCompleteError,
     Reason.EXPLANATION_ENDED: errors.ExplanationEndedError,
     Reason.DEADLINE_EXCEEDED: errors.DeadlineExceededError,
     Reason.EXPIRED: errors.DeadlineExceededError,

@@ -1,6 +1,7 @@
 """The report and the notebook displays: whole, self-contained and escaped."""
 
 import io
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -9,10 +10,12 @@ from PIL import Image
 
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
+from expound_client.errors import InvalidArgumentError
 from expound_client.images import SeenImages
 from expound_client.inputs import to_inputs
 from expound_client.models import Model
-from expound_client.results import ExplanationResult
+from expound_client.report import to_html
+from expound_client.results import ExplanationResult, MethodResult
 from tests.client import canned
 
 
@@ -76,7 +79,9 @@ def test_the_report_shows_every_map_with_its_proof(tmp_path: Path) -> None:
         "60.0%",
         "saliency",
         "lime",
-        "+0.001 (0.2%)",
+        "+0.001",
+        "Completeness error, relative0.002",
+        "Steps on the path50",
         "± 0.02",
         "500 ms",
         "a warning & <b>more</b>",
@@ -111,6 +116,29 @@ def test_without_the_image_the_maps_are_shown_alone() -> None:
     assert len(page.images) == 2 * 2
 
 
+def test_an_empty_map_is_called_so() -> None:
+    result = made()
+    assert "zero everywhere" not in Page(report()).text
+    message = canned.result("saliency", "saliency")
+    message.attributions[0].values.CopyFrom(to_tensor(canned.gradient() * 0))
+    zero = MethodResult.from_proto(message, SeenImages([], None))
+    page = Page(to_html(replace(result, methods={"saliency": zero})))
+    assert "zero everywhere" in page.text
+
+
+def test_the_grid_has_a_row_for_each_input_and_target() -> None:
+    result = made()
+    one = result.grid()
+    second = replace(result["lime"], target=result.predictions[0].classes[1])
+    both = replace(result.methods["lime"], attributions=(result["lime"], second))
+    two = replace(result, methods={**result.methods, "lime": both}).grid()
+    assert two.width == one.width > 4 * 128
+    assert two.height - one.height > 128
+    assert result.grid(["tabby"]).height > one.height
+    with pytest.raises(InvalidArgumentError, match="one an input"):
+        result.grid(["tabby", "lynx"])
+
+
 def test_a_notebook_shows_a_map_and_a_result() -> None:
     result = made()
     with Image.open(io.BytesIO(result["lime"]._repr_png_())) as picture:
@@ -129,6 +157,4 @@ def test_maps_of_all_shapes_are_drawn(shape: tuple[int, ...]) -> None:
 
 
 def report(*, known: bool = True, label: str = "tabby") -> str:
-    from expound_client.report import to_html
-
     return to_html(made(known=known, label=label))

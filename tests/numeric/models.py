@@ -38,6 +38,7 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
         class_count=class_count,
         layers=(),
         batch_size=batch_size,
+        chunk_size=batch_size,
     )
 
 

@@ -83,9 +83,10 @@ class HandWorker:
         for method in methods:
             added = request.methods.add(key=method)
             getattr(added, method).SetInParent()
-        outcome, found = self.run(
+        outcome, found, _ = self.run(
             "create", explanation_id, request_id, digest, request.SerializeToString(),
-            int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods), b"first", b"second",
+            int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
+            tasks.DEFAULT_POOL, "models/tiny", digest, b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

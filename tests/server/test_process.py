@@ -95,7 +95,9 @@ async def test_a_drain_ends_watches_answers_waits_and_exits_with_0(
     name = (await stub.Explain(explain_request())).name
     events = aiter(stub.WatchExplanation(WatchExplanationRequest(name=name)))
     await anext(events)
-    waiting = asyncio.ensure_future(stub.Explain(explain_request(wait_s=60)))
+    waiting = asyncio.ensure_future(
+        stub.Explain(explain_request("integrated_gradients", wait_s=60))
+    )
     await asyncio.to_thread(wait_until, lambda: worker.tickets() == 2, "the second ticket")
     process.signal(signal.SIGTERM)
     refused = await refusal(anext(events))

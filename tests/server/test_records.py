@@ -262,7 +262,8 @@ def test_a_worker_lives_as_long_as_its_heart_beats(redis_url: str) -> None:
 def test_every_step_rings_the_doorbell(worker: HandWorker, step: str) -> None:
     worker.create("a")
     subscription: redis.client.PubSub = worker.redis.pubsub(ignore_subscribe_messages=True)
-    subscription.subscribe(records.DOORBELL)
+    subscription.subscribe(records.DOORBELL, records.DOORBELL_PROGRESS)
+    subscription.get_message(timeout=10)
     subscription.get_message(timeout=10)
     match step:
         case "claim":
@@ -271,7 +272,71 @@ def test_every_step_rings_the_doorbell(worker: HandWorker, step: str) -> None:
             worker.run("end", "a", CANCELLED, STOPPED, "", "")
         case "delete":
             worker.run("delete", "a")
-    message = subscription.get_message(timeout=10)
-    assert message is not None
-    assert message["data"] == (b"a ended" if step == "delete" else b"a")
+    wanted = records.DOORBELL_PROGRESS if step == "claim" else records.DOORBELL
+    while (message := subscription.get_message(timeout=10))["channel"].decode() != wanted:
+        assert message["data"] == b"a"
+    assert message["data"] == b"a"
     subscription.close()
+
+
+def _claim_ready(worker: HandWorker, explanation_id: str = "", room: int = 100) -> list[str]:
+    claimed = worker.run("claim_ready", "default", "hand", explanation_id, "models/tiny", room)
+    return [taken[0].decode() for taken in claimed]
+
+
+def test_a_ready_claim_takes_the_oldest_and_what_can_run_with_it(worker: HandWorker) -> None:
+    for name, digest in (("a", "one"), ("b", "two"), ("c", "one")):
+        worker.create(name, digest=digest)
+    assert _claim_ready(worker) == ["a", "c"]
+    assert _claim_ready(worker) == ["b"]
+    assert _claim_ready(worker) == []
+
+
+def test_a_ready_claim_gives_what_the_worker_needs_of_each(worker: HandWorker) -> None:
+    worker.create("a")
+    ((name, attempt, request, predictions, *inputs),) = worker.run(
+        "claim_ready", "default", "hand", "", "models/tiny", 2
+    )
+    assert (name, attempt, predictions, inputs) == (b"a", 1, b"", [b"first", b"second"])
+    assert explanation_pb2.ExplainRequest.FromString(request).model == "tiny"
+
+
+def test_a_ready_claim_begins_with_the_one_named_if_nobody_has_it(worker: HandWorker) -> None:
+    for name in "abc":
+        worker.create(name, digest=name)
+    assert _claim_ready(worker, "b") == ["b"]
+    assert _claim_ready(worker, "b") == ["a"]
+
+
+def test_a_ready_claim_takes_no_more_inputs_than_there_is_room_for(worker: HandWorker) -> None:
+    for name in "abc":
+        worker.create(name)
+    assert _claim_ready(worker, room=5) == ["a", "b"]
+    assert _claim_ready(worker, room=1) == ["c"]
+
+
+def test_what_has_ended_or_is_deleted_waits_no_more(worker: HandWorker) -> None:
+    for name in "abc":
+        worker.create(name)
+    worker.run("end", "a", CANCELLED, STOPPED, "", "")
+    worker.run("delete", "b")
+    assert _claim_ready(worker) == ["c"]
+    assert not [key for key in _keys(worker) if b"ready" in key]
+
+
+def test_one_ticket_does_for_a_group_that_waits(worker: HandWorker) -> None:
+    def needs_ticket(name: str, group: str) -> int:
+        request = explanation_pb2.ExplainRequest(model="tiny").SerializeToString()
+        created = worker.run(
+            "create", name, "", "digest", request, 10**9, 10**9, 1, "default", "models/tiny",
+            group, b"input",
+        )  # fmt: skip
+        return int(created[2])
+
+    assert [needs_ticket("a", "one"), needs_ticket("b", "one"), needs_ticket("c", "two")] == [
+        1,
+        0,
+        1,
+    ]
+    assert _claim_ready(worker, "a") == ["a", "b"]
+    assert needs_ticket("d", "one") == 1

@@ -55,6 +55,7 @@ def _without_maps(
         convergence_delta=answer.convergence_delta,
         completeness_error=answer.completeness_error,
         n_steps=answer.n_steps,
+        standard_error=answer.standard_error,
         evaluations=answer.evaluations,
         output=answer.output,
         baseline_output=answer.baseline_output,

@@ -2,20 +2,26 @@
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from expound import records, tasks
+from expound import tasks
 from expound_worker import explain, perturb
 from expound_worker.heartbeat import Heartbeat
-from expound_worker.models.cards import worker_card
+from expound_worker.jobs import Jobs
+from expound_worker.loop import DeviceLoop
+from expound_worker.models.cards import resource_name, worker_card
 from expound_worker.models.registry import Registry
 from expound_worker.settings import Settings
 from expound_worker.store import Store
 
 logger = logging.getLogger(__name__)
+
+MAX_JOBS = 4
+_LISTEN_S = 1.0
 
 Send = Callable[[str, int, str], None]
 """Sends the ticket of one perturbation method: explanation id, method index, queue."""
@@ -37,28 +43,49 @@ class Device:
         )
         self._store = Store(client, settings.worker)
         self._models = Registry.load(settings.models, settings.pool)
+        self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
+        self._loop = DeviceLoop(self._explain_ready, self._listen)
+        self._job_models = self._models.forwarding(self._loop.forward)
+        self._jobs = Jobs(MAX_JOBS)
         card = worker_card(settings, self._models)
         self._heartbeat = Heartbeat(self._store, card, settings.heartbeat_file)
 
     def start(self) -> None:
-        """Tells that the worker lives, from now on and until `stop`."""
+        """Takes work, and tells that the worker lives, from now on and until `stop`."""
+        self._loop.start(listening=tasks.GRADIENT in self._settings.kinds.split(","))
         self._heartbeat.start()
         names = ", ".join(model.name for model in self._models)
         logger.info("worker %s serves %s", self._settings.worker, names)
 
     def stop(self) -> None:
-        """Stops telling that the worker lives."""
+        """Ends what it has begun, and stops telling that the worker lives."""
+        self._loop.stop_listening()
+        self._jobs.join()
+        self._loop.stop()
         self._heartbeat.stop()
 
     def explain(self, explanation_id: str) -> None:
-        """Runs the unit ``explain`` of an explanation, unless another worker has it."""
-        work = self._store.take(explanation_id, records.EXPLAIN_UNIT)
-        if work is not None:
-            queue = tasks.queue(tasks.PERTURBATION, self._settings.pool)
-            explain.run(work, self._models, lambda index: self._send(explanation_id, index, queue))
+        """Looks whether an explanation waits for the unit ``explain``, and runs it then."""
+        self._loop.look(explanation_id)
 
     def perturb(self, explanation_id: str, method_index: int) -> None:
-        """Runs one perturbation method of an explanation, unless another worker has it."""
+        """Starts one perturbation method of an explanation, unless another worker has it."""
+        self._jobs.start(partial(self._perturb, explanation_id, method_index))
+
+    def _explain_ready(self, explanation_id: str) -> bool:
+        works = self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
+        if works:
+            explain.run(works, self._models, self._hand_out)
+        return bool(works)
+
+    def _listen(self) -> str | None:
+        return self._store.next_ready(self._settings.pool, _LISTEN_S)
+
+    def _hand_out(self, explanation_id: str, method_index: int) -> None:
+        queue = tasks.queue(tasks.PERTURBATION, self._settings.pool)
+        self._send(explanation_id, method_index, queue)
+
+    def _perturb(self, explanation_id: str, method_index: int) -> None:
         work = self._store.take(explanation_id, str(method_index))
         if work is not None:
-            perturb.run(work, method_index, self._models)
+            perturb.run(work, method_index, self._job_models)

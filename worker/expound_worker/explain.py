@@ -1,14 +1,23 @@
-"""The unit ``explain``: predictions, gradient methods, and the tickets of the rest."""
+"""The unit ``explain``: predictions, gradient methods, and the tickets of the rest.
 
-from collections.abc import Callable
+It is run for a batch of explanations at once: those of different callers that ask for the same
+methods of the same model share the device's forward and backward passes.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
 from importlib.metadata import version
+from itertools import islice
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from expound.reasons import Reason
-from expound.v1 import explanation_pb2, method_pb2
+from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution
+from expound_worker.batches import in_halves
 from expound_worker.failures import describe
 from expound_worker.images import digest, prepare
 from expound_worker.methods.catalogue import GRADIENT_METHODS
@@ -16,35 +25,53 @@ from expound_worker.methods.method import Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
-from expound_worker.store import Stopped, Unit, Work
+from expound_worker.store import Call, Store, Unit, Work
 
 LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")
 
+HandOut = Callable[[str, int], None]
+"""Tells a worker of a method to run: id of the explanation, index of the method."""
 
-def run(work: Work, models: Registry, hand_out: Callable[[int], None]) -> None:
-    """Explains by gradients, and calls `hand_out` with the index of every other method.
 
-    An error before the first method fails the whole explanation; an error of a method fails that
-    method alone.
+@dataclass(frozen=True)
+class _Explanation:
+    """One explanation of the batch, its images read and its classes predicted."""
+
+    unit: Unit
+    request: explanation_pb2.ExplainRequest
+    model: Model
+    inputs: Tensor
+    predictions: Sequence[explanation_pb2.Prediction]
+    targets: Sequence[Sequence[explanation_pb2.ClassScore]]
+
+
+def run(works: Sequence[Work], models: Registry, hand_out: HandOut) -> None:
+    """Predicts, explains by gradients, and hands out every other method.
+
+    What is wrong with one explanation does not touch the others: an error before its first method
+    fails it whole, an error of a method fails that method alone.
+
+    Args:
+        works: the unit ``explain`` of explanations of one model, with the same methods and seed.
+        models: the worker's models.
+        hand_out: called for every method that others are to run.
     """
-    unit, request = work.unit, work.request
-    try:
-        try:
-            model, inputs = _prepare(request, models)
-            predictions = predict(model, inputs, request.target)
-        except Exception as error:
-            unit.fail_all(describe(error))
-            return
-        unit.write_predictions(predictions, _provenance(unit, request, model))
-        targets = explained(model, predictions, request.target)
-        for index, method in enumerate(request.methods):
-            if method.WhichOneof("method") in GRADIENT_METHODS:
-                _run_method(unit, index, request, model, inputs, targets)
-            else:
-                hand_out(index)
-        unit.succeed()
-    except Stopped:
-        return
+    store = works[0].unit.store
+    explanations = _predict(store, works, models)
+    names = [method.WhichOneof("method") for method in works[0].request.methods]
+    others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
+    done = [[_predicting(explanation)] for explanation in explanations]
+    if others:
+        for explanation, written in zip(explanations, _call(store, done), strict=True):
+            for index in others if written else ():
+                hand_out(explanation.unit.explanation_id, index)
+        done = [[] for _ in explanations]
+    for index, name in enumerate(names):
+        if name in GRADIENT_METHODS:
+            # What is done is written, and the next method taken, in one round trip.
+            next_claims = [[explanation.unit.claiming(index)] for explanation in explanations]
+            done = _run_method(index, explanations, _call(store, done, next_claims))
+    _call(store, done, [[explanation.unit.succeeding()] for explanation in explanations])
 
 
 def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Model:
@@ -63,58 +90,99 @@ def method_path(request: explanation_pb2.ExplainRequest, index: int) -> str:
     return f"methods[{index}].{request.methods[index].WhichOneof('method')}"
 
 
-def _prepare(request: explanation_pb2.ExplainRequest, models: Registry) -> tuple[Model, Tensor]:
-    model = find_model(request, models)
-    prepared = [
-        prepare(source, index, model.preprocessing) for index, source in enumerate(request.inputs)
+def _call(store: Store, *calls: Sequence[Sequence[Call]]) -> list[Any]:
+    """Runs lists of calls, one list an explanation, and gives the last answer of each."""
+    of_each = [[call for some in lists for call in some] for lists in zip(*calls, strict=True)]
+    answers = iter(store.run_all([call for some in of_each for call in some]))
+    return [list(islice(answers, len(some)))[-1] for some in of_each]
+
+
+def _predict(store: Store, works: Sequence[Work], models: Registry) -> list[_Explanation]:
+    """Reads the images and predicts; explanations for which that fails are ended."""
+    explanations, failures = [], []
+    outcomes = in_halves(partial(_predict_together, models), works)
+    for work, outcome in zip(works, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            failures.append(work.unit.failing_all(describe(outcome)))
+        else:
+            explanations.append(outcome)
+    store.run_all(failures)
+    return explanations
+
+
+def _predict_together(models: Registry, works: Sequence[Work]) -> list[_Explanation]:
+    model = find_model(works[0].request, models)
+    images = [
+        [prepare(source, number, model.preprocessing) for number, source in enumerate(inputs)]
+        for inputs in (work.request.inputs for work in works)
     ]
-    return model, torch.stack(prepared).to(model.device)
+    inputs = torch.stack([image for some in images for image in some]).to(model.device)
+    sizes = [len(some) for some in images]
+    explanations = []
+    for work, own, logits in zip(
+        works, inputs.split(sizes), model.logits(inputs).split(sizes), strict=True
+    ):
+        target = work.request.target
+        predictions = predict(model, logits, target)
+        targets = explained(model, predictions, target)
+        explanations.append(_Explanation(work.unit, work.request, model, own, predictions, targets))
+    return explanations
 
 
 def _run_method(
-    unit: Unit,
-    index: int,
-    request: explanation_pb2.ExplainRequest,
-    model: Model,
-    inputs: Tensor,
-    targets: list[list[explanation_pb2.ClassScore]],
-) -> None:
-    claimed = unit.claim_method(index)
-    if claimed is None:
-        return
-    try:
-        result = _attribute(request.methods[index], request, model, inputs, targets)
-    except Exception as error:
-        claimed.fail(describe(error, method_path(request, index)))
-        return
-    claimed.succeed(result)
+    index: int, explanations: Sequence[_Explanation], claims: Sequence[list[int] | None]
+) -> list[list[Call]]:
+    """Runs one method on the explanations that still want it; gives the calls that end it."""
+    wanted = [(number, claim[0]) for number, claim in enumerate(claims) if claim is not None]
+    results = in_halves(partial(_attribute, index), [explanations[number] for number, _ in wanted])
+    done: list[list[Call]] = [[] for _ in explanations]
+    for (number, attempt), result in zip(wanted, results, strict=True):
+        explanation = explanations[number]
+        unit = explanation.unit.method(index, attempt)
+        if isinstance(result, Exception):
+            error = describe(result, method_path(explanation.request, index))
+            done[number].append(unit.failing(error))
+        else:
+            done[number].append(unit.succeeding(result))
+    return done
 
 
 def _attribute(
-    method: method_pb2.Method,
-    request: explanation_pb2.ExplainRequest,
-    model: Model,
-    inputs: Tensor,
-    targets: list[list[explanation_pb2.ClassScore]],
-) -> explanation_pb2.MethodResult:
+    index: int, explanations: Sequence[_Explanation]
+) -> list[explanation_pb2.MethodResult]:
     """Runs a method on every pair of an input and a target, in batches of the model's size."""
+    model, request = explanations[0].model, explanations[0].request
+    method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    pairs = [(index, score) for index, scores in enumerate(targets) for score in scores]
-    result = explanation_pb2.MethodResult()
+    results = [explanation_pb2.MethodResult() for _ in explanations]
+    pairs = [
+        (number, input_index, score)
+        for number, explanation in enumerate(explanations)
+        for input_index, scores in enumerate(explanation.targets)
+        for score in scores
+    ]
     for start in range(0, len(pairs), model.batch_size):
         some = pairs[start : start + model.batch_size]
         batch = Batch(
-            inputs=inputs[[index for index, _ in some]],
-            targets=torch.tensor([score.index for _, score in some], device=model.device),
-            logits=[score.logit for _, score in some],
+            inputs=torch.stack([explanations[number].inputs[own] for number, own, _ in some]),
+            targets=torch.tensor([score.index for _, _, score in some], device=model.device),
+            logits=[score.logit for _, _, score in some],
         )
-        parameters = getattr(method, name)
-        answers = GRADIENT_METHODS[name].attribute(model, batch, parameters, request.seed)
-        for (index, score), answer in zip(some, answers, strict=True):
-            result.attributions.append(to_attribution(answer, index, score, request.output))
+        answers = GRADIENT_METHODS[name].attribute(
+            model, batch, getattr(method, name), request.seed
+        )
+        for (number, own, score), answer in zip(some, answers, strict=True):
+            result = results[number]
+            result.attributions.append(to_attribution(answer, own, score, request.output))
             result.progress.evaluations_done += answer.evaluations
-    result.progress.evaluations_total = result.progress.evaluations_done
-    return result
+    for result in results:
+        result.progress.evaluations_total = result.progress.evaluations_done
+    return results
+
+
+def _predicting(explanation: _Explanation) -> Call:
+    provenance = _provenance(explanation.unit, explanation.request, explanation.model)
+    return explanation.unit.predicting(explanation.predictions, provenance)
 
 
 def _provenance(

@@ -28,11 +28,13 @@ def run(work: Work, index: int, models: Registry) -> None:
         except Stopped:
             raise
         except Exception as error:
-            work.unit.fail(describe(error, method_path(work.request, index)))
+            end = work.unit.failing(describe(error, method_path(work.request, index)))
         else:
-            work.unit.succeed(result)
+            end = work.unit.succeeding(result)
     except Stopped:
         return
+    # Nothing is left to do where it is no longer this worker's to end.
+    work.unit.store.run_all([end])
 
 
 def _attribute(work: Work, index: int, models: Registry) -> explanation_pb2.MethodResult:

@@ -14,13 +14,13 @@ TOP_CLASSES = 5
 
 
 def predict(
-    model: Model, inputs: Tensor, target: explanation_pb2.Target
+    model: Model, logits: Tensor, target: explanation_pb2.Target
 ) -> list[explanation_pb2.Prediction]:
     """Gives each input's most probable classes, the explained ones among them.
 
     Args:
         model: the model.
-        inputs: (N, C, H, W) in model input units.
+        logits: (N, classes), what the model gives for the inputs.
         target: which classes will be explained.
 
     Returns:
@@ -29,7 +29,7 @@ def predict(
     Raises:
         MethodError: the model gave NaN or infinity, or the target is not one of its classes.
     """
-    logits = model.logits(inputs).double()
+    logits = logits.double()
     if not bool(torch.isfinite(logits).all()):
         raise MethodError(Reason.NOT_FINITE, f"model {model.name} gave NaN or infinity")
     probabilities = logits.softmax(dim=1)

@@ -1,42 +1,110 @@
 """The records in Redis, as a worker sees them: claims, writes and ends of units of work."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
 from google.rpc import status_pb2
-from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 
 from expound import records
 from expound.v1 import explanation_pb2
+
+_SCRIPTS = ("claim", "claim_ready", "write", "finish", "end", "heartbeat")
 
 
 class Stopped(Exception):
     """The unit is no longer this worker's: cancelled, past its deadline, deleted or taken over."""
 
 
+@dataclass(frozen=True)
+class Call:
+    """One run of a script; see `expound.records.script` for its arguments and answer."""
+
+    script: str
+    arguments: Sequence[str | bytes | int]
+
+
 class Store:
-    """Runs the scripts of `expound.records` for one worker."""
+    """Runs the scripts of `expound.records` for one worker; any thread may use it."""
 
     def __init__(self, client: redis.Redis, worker: str) -> None:
         self.client = client
         self.worker = worker
-        names = ("claim", "write", "finish", "end", "heartbeat")
-        self._scripts: dict[str, Script] = {
-            name: client.register_script(records.script(name)) for name in names
-        }
+        self._scripts = {name: client.register_script(records.script(name)) for name in _SCRIPTS}
 
     def run(self, script: str, *arguments: str | bytes | int) -> Any:
-        """Runs a script; see `expound.records.script` for its arguments and answer."""
-        return self._scripts[script](keys=[records.PREFIX], args=list(arguments))
+        """Runs one script and gives its answer."""
+        (answer,) = self.run_all([Call(script, arguments)])
+        return answer
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Runs scripts one behind the other in one round trip, and gives their answers.
+
+        Each stands for itself: what one answers does not keep the next from running.
+        """
+        if not calls:
+            return []
+        answers = self._send(calls)
+        unknown = [i for i, answer in enumerate(answers) if isinstance(answer, NoScriptError)]
+        if unknown:
+            # Redis has been started anew since, and knows no script.
+            for script in self._scripts.values():
+                self.client.script_load(script.script)
+            again = self._send([calls[index] for index in unknown])
+            for index, answer in zip(unknown, again, strict=True):
+                answers[index] = answer
+        for answer in answers:
+            if isinstance(answer, Exception):
+                raise answer
+        return answers
 
     def take(self, explanation_id: str, name: str) -> "Work | None":
-        """Takes a unit with all that it needs; None when there is nothing to take."""
+        """Takes a method with all that it needs; None when there is nothing to take."""
         claimed = self.run("claim", explanation_id, name, self.worker, "content")
         if claimed is None:
             return None
-        attempt, request, predictions, *inputs = claimed
+        attempt, *content = claimed
+        return self._work(explanation_id, name, attempt, content)
+
+    def take_ready(
+        self, pool: str, explanation_id: str, batch_sizes: Mapping[str, int]
+    ) -> list["Work"]:
+        """Takes explanations that can run as one batch; none when nothing waits.
+
+        Args:
+            pool: pool of the worker.
+            explanation_id: the one to begin with if nobody has it; else, and where it is "", the
+                oldest that waits.
+            batch_sizes: how many inputs to take at once, by resource name of the model.
+        """
+        sizes = [item for pair in batch_sizes.items() for item in pair]
+        claimed = self.run("claim_ready", pool, self.worker, explanation_id, *sizes)
+        return [
+            self._work(taken_id.decode(), records.EXPLAIN_UNIT, attempt, content)
+            for taken_id, attempt, *content in claimed
+        ]
+
+    def next_ready(self, pool: str, timeout_s: float) -> str | None:
+        """Waits for an explanation that no worker has; the id is this worker's alone to take."""
+        popped = cast(
+            tuple[bytes, bytes, float] | None,
+            self.client.bzpopmin(records.ready_key(pool), timeout_s),
+        )
+        return None if popped is None else popped[1].decode()
+
+    def _send(self, calls: Sequence[Call]) -> list[Any]:
+        with self.client.pipeline(transaction=False) as pipeline:
+            for call in calls:
+                sha = self._scripts[call.script].sha
+                pipeline.evalsha(sha, 1, records.PREFIX, *call.arguments)
+            return pipeline.execute(raise_on_error=False)
+
+    def _work(
+        self, explanation_id: str, name: str, attempt: int, content: Iterable[bytes]
+    ) -> "Work":
+        request, predictions, *inputs = content
         work = Work(
             Unit(self, explanation_id, name, attempt),
             explanation_pb2.ExplainRequest.FromString(request),
@@ -56,11 +124,9 @@ class Unit:
     name: str
     attempt: int
 
-    def claim_method(self, index: int) -> "Unit | None":
-        """Takes a method of the same explanation; None when it is not to be run."""
-        name = str(index)
-        claimed = self.store.run("claim", self.explanation_id, name, self.store.worker, "")
-        return None if claimed is None else Unit(self.store, self.explanation_id, name, claimed[0])
+    def method(self, index: int, attempt: int) -> "Unit":
+        """A method of the same explanation that has been claimed."""
+        return Unit(self.store, self.explanation_id, str(index), attempt)
 
     def check(self) -> None:
         """Raises Stopped when the unit is no longer this worker's."""
@@ -70,48 +136,49 @@ class Unit:
         if self.store.client.hmget(key, fields) != [running, str(self.attempt).encode()]:
             raise Stopped
 
-    def write_predictions(
-        self,
-        predictions: Sequence[explanation_pb2.Prediction],
-        provenance: explanation_pb2.Provenance,
-    ) -> None:
-        """Writes what the model says. Raises Stopped."""
-        payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
-        made_of = provenance.SerializeToString()
-        self._write("predictions", payload, "predictions", payload, "provenance", made_of)
-
     def write_progress(self, progressed: explanation_pb2.MethodProgressed) -> None:
         """Writes how far the method is; the record keeps it without its maps. Raises Stopped."""
         payload = progressed.SerializeToString()
         progressed.ClearField("partials")
-        self._write("progress", payload, f"{self.name}:progress", progressed.SerializeToString())
+        kept = progressed.SerializeToString()
+        call = self._call("write", "progress", payload, f"{self.name}:progress", kept)
+        if not self.store.run_all([call])[0]:
+            raise Stopped
 
-    def succeed(self, result: explanation_pb2.MethodResult | None = None) -> None:
-        """Ends the unit well. Raises Stopped."""
+    def claiming(self, index: int) -> Call:
+        """Takes a method of the explanation whose unit ``explain`` this is."""
+        worker = self.store.worker
+        return Call("claim", (self.explanation_id, str(index), worker, "", self.attempt))
+
+    def predicting(
+        self,
+        predictions: Sequence[explanation_pb2.Prediction],
+        provenance: explanation_pb2.Provenance,
+    ) -> Call:
+        """Writes what the model says."""
+        payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
+        made_of = provenance.SerializeToString()
+        return self._call("write", "predictions", payload, "predictions", payload,
+                          "provenance", made_of)  # fmt: skip
+
+    def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
+        """Ends the unit well."""
         serialised = b"" if result is None else result.SerializeToString()
-        self._finish(explanation_pb2.STATE_SUCCEEDED, b"", serialised)
+        return self._call("finish", str(explanation_pb2.STATE_SUCCEEDED), b"", serialised)
 
-    def fail(self, error: status_pb2.Status) -> None:
-        """Ends the unit with an error. Raises Stopped."""
-        self._finish(explanation_pb2.STATE_FAILED, error.SerializeToString(), b"")
+    def failing(self, error: status_pb2.Status) -> Call:
+        """Ends the unit with an error."""
+        state = str(explanation_pb2.STATE_FAILED)
+        return self._call("finish", state, error.SerializeToString(), b"")
 
-    def fail_all(self, error: status_pb2.Status) -> None:
-        """Ends the whole explanation with an error. Raises Stopped."""
+    def failing_all(self, error: status_pb2.Status) -> Call:
+        """Ends the whole explanation with an error."""
         state = str(explanation_pb2.STATE_FAILED)
         arguments = (state, error.SerializeToString(), self.name, self.attempt)
-        if not self.store.run("end", self.explanation_id, *arguments):
-            raise Stopped
+        return Call("end", (self.explanation_id, *arguments))
 
-    def _write(self, kind: str, payload: bytes, *fields: str | bytes) -> None:
-        if not self._run("write", kind, payload, *fields):
-            raise Stopped
-
-    def _finish(self, state: explanation_pb2.State.ValueType, error: bytes, result: bytes) -> None:
-        if not self._run("finish", str(int(state)), error, result):
-            raise Stopped
-
-    def _run(self, script: str, *arguments: str | bytes) -> Any:
-        return self.store.run(script, self.explanation_id, self.name, self.attempt, *arguments)
+    def _call(self, script: str, *arguments: str | bytes) -> Call:
+        return Call(script, (self.explanation_id, self.name, self.attempt, *arguments))
 
 
 @dataclass(frozen=True)

@@ -35,13 +35,20 @@ from expound_client.results import ExplanationResult, State
     show_default=True,
     help="What to explain: top1, top3…, a class index or a label.",
 )
+@click.option(
+    "--true-label",
+    "true_labels",
+    multiple=True,
+    metavar="LABEL",
+    help="What an image really shows, one for each in their order; written in grid.png.",
+)
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), default=0, show_default=True)
 @click.option(
     "--out",
     type=click.Path(file_okay=False, path_type=Path),
     default="expound-output",
     show_default=True,
-    help="Folder for the overlays and report.html.",
+    help="Folder for the overlays, grid.png and report.html.",
 )
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that the work may take.")
 @server_option
@@ -50,12 +57,15 @@ def explain(
     methods: tuple[method_pb2.Method, ...],
     model: str | None,
     target: str,
+    true_labels: tuple[str, ...],
     seed: int,
     out: Path,
     timeout_s: float | None,
     address: str,
 ) -> int:
     """Explain what a model sees in IMAGES."""
+    if true_labels and len(true_labels) != len(images):
+        raise click.UsageError(f"give --true-label once for each of the {len(images)} images")
     explained = _explain(
         address,
         list(images),
@@ -69,8 +79,10 @@ def explain(
     result = asyncio.run(explained)
     console = Console()
     console.print(result_table(result, images))
-    written = write(result, images, out)
-    console.print(f"{len(written)} files in {out}: report.html and the overlays", highlight=False)
+    written = write(result, images, true_labels, out)
+    console.print(
+        f"{len(written)} files in {out}: report.html, grid.png and the overlays", highlight=False
+    )
     for key, error in result.errors.items():
         click.echo(f"{key} failed: {error}", err=True)
     return 0 if result.state == State.SUCCEEDED else 1

@@ -6,7 +6,7 @@ from typing import cast
 import click
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from expound import parameters
@@ -60,14 +60,15 @@ def _parts() -> Table:
 
 
 def _capabilities(capabilities: dict[str, Capability]) -> Table:
-    table = Table("method", "support", "why")
+    table = Table("method", "support", Column("error", justify="right"), "why")
     for name in METHODS:
         known = capabilities.get(name)
         if known is None:
-            table.add_row(name, Text("not implemented yet", "dim"), "")
+            table.add_row(name, Text("not implemented yet", "dim"), "", "")
         else:
             support = Text(known.support.lower(), _COLORS[known.support])
-            table.add_row(name, support, Text(known.reason))
+            error = "" if known.error is None else f"{known.error:.2g}"
+            table.add_row(name, support, error, Text(known.reason))
     return table
 
 

@@ -1,8 +1,9 @@
-"""What `expound explain` leaves behind: a table, a picture of each map, and the report."""
+"""What `expound explain` leaves behind: a table, pictures of the maps, and the report."""
 
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -11,6 +12,8 @@ from rich.text import Text
 from expound_client.attribution import Attribution
 from expound_client.figures import seconds
 from expound_client.results import ExplanationResult
+
+_KEY_WIDTH = len("integrated_gradients")
 
 
 def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
@@ -23,7 +26,7 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
     )
     table.add_column("method", no_wrap=True)
     table.add_column("target", min_width=9)
-    for column in ("prob.", "evals", "time", "delta", "std. error"):
+    for column in ("prob.", "evals", "time", "rel. error", "std. error"):
         table.add_column(column, justify="right", no_wrap=True)
     for key, method in result.methods.items():
         for attribution in method.attributions:
@@ -34,23 +37,25 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
                 else f"{image}: {attribution.target.label}"
             )
             table.add_row(
-                key,
+                _folded(key),
                 Text(target),
                 f"{attribution.target.probability:.1%}",
                 f"{attribution.evaluations:,}",
                 seconds(method.duration_s),
-                _figure(attribution.convergence_delta, "+.2g"),
-                _figure(attribution.standard_error, ".2g"),
+                _figure(attribution.completeness_error),
+                _figure(attribution.standard_error),
             )
         if not method.attributions:
             table.add_row(
-                key, Text(method.state.lower(), "red"), "", "", seconds(method.duration_s)
+                _folded(key), Text(method.state.lower(), "red"), "", "", seconds(method.duration_s)
             )
     return table
 
 
-def write(result: ExplanationResult, images: Sequence[str], folder: Path) -> list[Path]:
-    """Writes the picture of each map and the report; gives their paths."""
+def write(
+    result: ExplanationResult, images: Sequence[str], true_labels: Sequence[str], folder: Path
+) -> list[Path]:
+    """Writes the picture of each map, the grid of all of them and the report; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for method in result.methods.values():
@@ -58,9 +63,11 @@ def write(result: ExplanationResult, images: Sequence[str], folder: Path) -> lis
             path = folder / f"{_name(attribution, images)}.png"
             attribution.picture().save(path)
             written.append(path)
+    grid = folder / "grid.png"
+    result.grid(true_labels).save(grid)
     report = folder / "report.html"
     result.save_html(report)
-    return [*written, report]
+    return [*written, grid, report]
 
 
 def _name(attribution: Attribution, images: Sequence[str]) -> str:
@@ -71,5 +78,10 @@ def _name(attribution: Attribution, images: Sequence[str]) -> str:
     return f"{number}{image}_{attribution.key}_{label}"
 
 
-def _figure(value: float | None, form: str) -> str:
-    return "-" if value is None else format(value, form)
+def _folded(key: str) -> str:
+    """A long key in several lines, so that the figures keep their place in a narrow terminal."""
+    return "\n".join(wrap(key, _KEY_WIDTH))
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2g}"

@@ -103,7 +103,7 @@ def _card(method: "MethodResult", attribution: Attribution, result: "Explanation
         f'<article class="card method"><div><h3>{escape(method.key)}</h3>'
         f'<p class="soft">for <b>{escape(target.label)}</b>, {target.probability:.1%}</p></div>'
         f"{_pictures(attribution)}{_scale(attribution)}{definitions(listed)}"
-        f"{''.join(map(note, attribution.warnings))}"
+        f"{_layer(attribution)}{''.join(map(note, attribution.warnings))}"
         f"{details('Parameters', definitions(parameters(ran), left=True))}</article>"
     )
 
@@ -117,10 +117,20 @@ def _pictures(attribution: Attribution) -> str:
 
 
 def _scale(attribution: Attribution) -> str:
-    signed = pictures.is_signed(attribution.values)
-    low, high = ("against", "for") if signed else ("none", "most")
-    colors = picture(pictures.scale(signed=signed), "Colour scale")
+    """What the colours stand for; of an empty map, that it is empty."""
+    drawn = pictures.normalize(attribution.values)
+    if drawn.empty:
+        return note("The map is empty: it is zero everywhere.")
+    limit = f"{drawn.limit:.2g}"
+    low, high = (f"against, -{limit}", f"for, {limit}") if drawn.signed else ("0", limit)
+    colors = picture(pictures.scale(drawn), "Colour scale")
     return f'<div class="scale"><span>{low}</span>{colors}<span>{high}</span></div>'
+
+
+def _layer(attribution: Attribution) -> str:
+    """How the layer of a layer method came to be chosen."""
+    reason = attribution.layer_reason
+    return f'<p class="soft">{escape(attribution.layer)}: {escape(reason)}</p>' if reason else ""
 
 
 def _provenance(result: "ExplanationResult") -> str:

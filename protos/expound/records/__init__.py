@@ -18,12 +18,15 @@ Keys, all under ``expound:``
 ``request:REQUEST_ID``      string   ``ID HASH`` of the request that used this id first
 ``index``                   zset     ids by time of creation
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
+``ready:POOL``              zset     ids that no worker has taken, by time of creation
+``ready:POOL:GROUP``        zset     those of them that can run as one batch
 ``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
 ``workers``                 zset     workers by the time until which they count as alive
-``doorbell``                channel ``ID`` of what something happened to, ``ID ended`` at its end
+``doorbell``                channel ``ID`` of what has ended, or is deleted
+``doorbell:progress``       channel ``ID`` of what anything else happened to
 ==========================  ======  ==========================================================
 
-Fields of a record: ``request`` (serialised, resolved, without inputs), ``state``, ``error``,
+Fields of a record: ``pool``, ``model``, ``group``, ``request`` (serialised, resolved, without inputs), ``state``, ``error``,
 ``sequence``, ``methods`` and ``inputs`` (how many), ``open`` (methods not ended), ``create_time``,
 ``end_time``, ``deadline``, ``expire_time`` (microseconds), ``predictions`` (serialised
 ``PredictionsReady``), ``provenance`` (serialised), and per unit U: ``U:state``, ``U:attempt``,
@@ -39,6 +42,7 @@ from importlib.resources import files
 
 PREFIX = "expound:"
 DOORBELL = f"{PREFIX}doorbell"
+DOORBELL_PROGRESS = f"{DOORBELL}:progress"
 INDEX = f"{PREFIX}index"
 EXPLAIN_UNIT = "explain"
 
@@ -46,6 +50,11 @@ EXPLAIN_UNIT = "explain"
 def record_key(explanation_id: str) -> str:
     """Key of an explanation's record."""
     return f"{PREFIX}explanation:{explanation_id}"
+
+
+def ready_key(pool: str) -> str:
+    """Key of the explanations that no worker of a pool has taken."""
+    return f"{PREFIX}ready:{pool}"
 
 
 def input_key(explanation_id: str, index: int) -> str:
@@ -67,11 +76,18 @@ def script(name: str) -> str:
     """Source of a Lua script, the shared functions before it.
 
     ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
-                   timeout (µs), ttl (µs), number of methods, inputs…; gives ``{"created", id}``,
-                   ``{"existing", id}`` or ``{"conflict", id}``.
-    ``claim``      takes a pending unit; ARGV: id, unit, worker, and "content" or ""; gives nil when
+                   timeout (µs), ttl (µs), number of methods, pool, model, group, inputs…; gives
+                   ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one of
+                   its group that waits does for it too, ``{"existing", id, 0}`` or
+                   ``{"conflict", id, 0}``.
+    ``claim``      takes a pending unit; ARGV: id, unit, worker, "content" or "", and for a method
+                   the attempt at ``explain`` that the worker holds, if it does; gives nil when
                    there is nothing to take, else ``{attempt}``, with content followed by the
                    request, the predictions or "", and the inputs, as they are stored.
+    ``claim_ready``  takes the unit ``explain`` of an explanation, else of the oldest that waits in
+                   the pool, and of those of its group that wait; ARGV: pool, worker, id or "",
+                   then model, how many inputs it takes at once…; gives a list of ``{id, attempt,
+                   …}`` with content.
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
                    attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
     ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or ""; gives

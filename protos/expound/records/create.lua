@@ -1,6 +1,7 @@
 local id, request_id, hash, request = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local timeout_us, ttl_us, methods = ARGV[5], ARGV[6], ARGV[7]
-local FIRST_INPUT = 8
+local pool, model, group = ARGV[8], ARGV[9], ARGV[10]
+local FIRST_INPUT = 11
 
 local request_key = PREFIX .. 'request:' .. request_id
 if request_id ~= '' then
@@ -8,7 +9,7 @@ if request_id ~= '' then
   if used then
     local used_id, used_hash = used:match('^(%S+) (%S+)$')
     if redis.call('EXISTS', record_key(used_id)) == 1 then
-      return {used_hash == hash and 'existing' or 'conflict', used_id}
+      return {used_hash == hash and 'existing' or 'conflict', used_id, 0}
     end
   end
 end
@@ -19,7 +20,7 @@ local expires = created + ttl_us
 local deadline = created + timeout_us
 local inputs = #ARGV - FIRST_INPUT + 1
 redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', PENDING, 'error', '',
-  'sequence', 0, 'methods', methods, 'open', methods, 'inputs', inputs,
+  'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods, 'open', methods, 'inputs', inputs,
   'create_time', integer(created), 'deadline', integer(deadline), 'expire_time', integer(expires),
   'explain:state', PENDING, 'explain:attempt', 0)
 for method = 0, methods - 1 do
@@ -38,4 +39,7 @@ end
 redis.call('ZADD', PREFIX .. 'index', integer(created), id)
 redis.call('ZADD', PREFIX .. 'deadlines', integer(math.min(deadline, expires)), id)
 emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
-return {'created', id}
+redis.call('ZADD', ready_key(pool), integer(created), id)
+redis.call('ZADD', group_key(pool, group), integer(created), id)
+local waiting = redis.call('ZCARD', group_key(pool, group))
+return {'created', id, waiting == 1 and 1 or 0}

@@ -4,6 +4,7 @@ local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id')
 if not record[1] then
   return 0
 end
+unready(id)
 local gone = {key, key .. ':events'}
 for method = 0, record[1] - 1 do
   gone[#gone + 1] = key .. ':result:' .. integer(method)

@@ -26,9 +26,10 @@ local function keep(key, expire_time)
   redis.call('PEXPIREAT', key, integer(math.floor(expire_time / 1000) + GRACE_MS))
 end
 
--- Tells all servers that something happened, and whether that was the end of it.
+-- Tells all servers that something happened: on one channel what is the end of an explanation, on
+-- another all that comes before.
 local function ring(id, state)
-  redis.call('PUBLISH', PREFIX .. 'doorbell', id .. (is_open(state) and '' or ' ended'))
+  redis.call('PUBLISH', PREFIX .. 'doorbell' .. (is_open(state) and ':progress' or ''), id)
 end
 
 -- Adds an event to the explanation's stream and rings the doorbell.
@@ -40,6 +41,57 @@ local function emit(id, ...)
     keep(key .. ':events', redis.call('HGET', key, 'expire_time'))
   end
   ring(id, redis.call('HGET', key, 'state'))
+end
+
+-- Where explanations wait for a worker of their pool: all of them, and those of a group, which can
+-- run as one batch. Scores are times of creation.
+local function ready_key(pool)
+  return PREFIX .. 'ready:' .. pool
+end
+
+local function group_key(pool, group)
+  return ready_key(pool) .. ':' .. group
+end
+
+local function unready(id)
+  local record = redis.call('HMGET', record_key(id), 'pool', 'group')
+  redis.call('ZREM', ready_key(record[1]), id)
+  redis.call('ZREM', group_key(record[1], record[2]), id)
+end
+
+-- Takes a pending unit for a worker; gives the attempt, or nil when there is nothing to take.
+local function claim(id, unit, worker)
+  local key = record_key(id)
+  local record = redis.call('HMGET', key, 'state', unit .. ':state')
+  if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
+    return nil
+  end
+  local attempt = redis.call('HINCRBY', key, unit .. ':attempt', 1)
+  redis.call('HSET', key, unit .. ':state', RUNNING, unit .. ':worker', worker,
+    unit .. ':start_time', integer(now_us()))
+  if unit == 'explain' then
+    unready(id)
+  end
+  if record[1] == PENDING then
+    redis.call('HSET', key, 'state', RUNNING)
+    emit(id, 'kind', 'state', 'state', RUNNING, 'error', '')
+  end
+  if unit ~= 'explain' then
+    emit(id, 'kind', 'method', 'unit', unit, 'state', RUNNING, 'error', '', 'attempt', attempt)
+  end
+  return attempt
+end
+
+-- Puts the request, the predictions and the inputs of an explanation behind what is claimed.
+local function add_content(id, claimed)
+  local key = record_key(id)
+  local wanted = redis.call('HMGET', key, 'request', 'predictions', 'inputs')
+  claimed[#claimed + 1] = wanted[1]
+  claimed[#claimed + 1] = wanted[2] or ''
+  for input = 0, wanted[3] - 1 do
+    claimed[#claimed + 1] = redis.call('GET', key .. ':input:' .. integer(input))
+  end
+  return claimed
 end
 
 -- Whether a unit runs, and this is its newest attempt.
@@ -68,6 +120,7 @@ end
 -- Ends everything that is unfinished; the whole gets the same state and error.
 local function end_all(id, state, error)
   local key = record_key(id)
+  unready(id)
   if is_open(redis.call('HGET', key, 'explain:state')) then
     redis.call('HSET', key, 'explain:state', state)
   end

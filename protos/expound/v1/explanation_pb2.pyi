@@ -605,13 +605,17 @@ class Attribution(_message.Message):
     not promise completeness.
     """
     standard_error: _builtins.float
-    """Largest entry of `standard_errors`; absent for methods that have none."""
+    """Largest entry of `standard_errors`; of RISE, that of a pixel; of GradientSHAP, that of
+    `convergence_delta`. Absent for methods that have none.
+    """
     evaluations: _builtins.int
     """Forward passes of one image that it took."""
     output: _builtins.float
-    """Score of the target at the input."""
+    """Score of the target at the input; of GradientSHAP, its mean over the noisy inputs drawn."""
     baseline_output: _builtins.float
-    """Score of the target at the baseline; absent for methods that have none."""
+    """Score of the target at the baseline, or its mean over several as they were drawn; absent for
+    methods that have none.
+    """
     score: Global___Score.ValueType
     """Which score is explained."""
     intercept: _builtins.float
@@ -620,7 +624,8 @@ class Attribution(_message.Message):
     """Quality of a fitted surrogate: its weighted R², at most 1."""
     completeness_error: _builtins.float
     """How far the values are from adding up, relative to what they must add up to: the convergence
-    delta's size over that of `output - baseline_output`; of LRP, the relevance that is lost or
+    delta's size over that of `output - baseline_output`, or over a thousandth of the larger of
+    the two scores where they are nearer than that; of LRP, the relevance that is lost or
     gained on its way over `output`. Absent for methods that do not promise completeness.
     """
     n_steps: _builtins.int

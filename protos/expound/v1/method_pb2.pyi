@@ -628,7 +628,8 @@ Global___FelzenszwalbSegmentation: _TypeAlias = FelzenszwalbSegmentation  # noqa
 class NoiseTunnel(_message.Message):
     """Noise tunnel: a gradient method run on several noisy copies of the input.
 
-    Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Costs `n_samples` times the
+    Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Every input gets the same noise,
+    drawn from the seed. The maps that come out promise no completeness. Costs `n_samples` times the
     method.
     """
 
@@ -853,7 +854,9 @@ Global___IntegratedGradients: _TypeAlias = IntegratedGradients  # noqa: Y015
 @_typing.final
 class GradientShap(_message.Message):
     """Expected gradients between random baselines and noisy inputs (Erion et al., 2019; Lundberg's
-    GradientSHAP). Values (C, H, W). Cost: `n_samples` forward and backward passes.
+    GradientSHAP). Values (C, H, W) sum to the score minus the baselines' score, of the noisy inputs
+    and the baselines drawn, within a few `standard_error`. Cost: `n_samples` forward and backward
+    passes, and as many forward passes for those scores.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1407,7 +1410,8 @@ Global___Lrp: _TypeAlias = Lrp  # noqa: Y015
 @_typing.final
 class Occlusion(_message.Message):
     """Occlusion by a sliding window (Zeiler and Fergus, 2014). Values (H, W): the score lost, averaged
-    over the windows that cover a pixel. Cost: one evaluation a window.
+    over the windows that cover a pixel; the segments are the cells that the windows' edges make.
+    Windows at the far edges are cut off there. Cost: one evaluation a window.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1648,7 +1652,8 @@ Global___PartitionShap: _TypeAlias = PartitionShap  # noqa: Y015
 @_typing.final
 class PermutationShap(_message.Message):
     """Shapley values by antithetic permutations of segments (shap's PermutationExplainer). Values
-    (H, W). Cost: up to `n_samples` evaluations.
+    (H, W): each pixel has its segment's value; the segments' values sum to the score minus the
+    baseline's score. Cost: up to `n_samples` evaluations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1685,8 +1690,9 @@ Global___PermutationShap: _TypeAlias = PermutationShap  # noqa: Y015
 
 @_typing.final
 class Rise(_message.Message):
-    """RISE (Petsiuk et al., 2018): mean score under random smooth masks, by pixel. Values (H, W).
-    Cost: `n_samples` evaluations.
+    """RISE (Petsiuk et al., 2018): mean score under random smooth masks, by pixel. Values (H, W): about
+    the mean score where a pixel does not matter, more where it speaks for the target. Cost:
+    `n_samples` evaluations, and one for the image.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

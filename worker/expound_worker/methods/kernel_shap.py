@@ -8,6 +8,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
+from expound_worker.methods.completeness import completeness_error
 from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import run_plan
@@ -115,6 +116,7 @@ class _Regression:
         regression = self._shap
         values, _ = regression.solve(1.0, target)
         baseline_output, output = float(regression.fnull[target]), float(regression.fx[target])
+        delta = float(values.sum() - (output - baseline_output))
         residuals = regression.ey[:, target] - baseline_output - regression.maskMatrix @ values
         return Answer(
             values=pixel_map(values, self._segments),
@@ -122,7 +124,8 @@ class _Regression:
             output=output,
             evaluations=evaluations,
             baseline_output=baseline_output,
-            convergence_delta=float(values.sum() - (output - baseline_output)),
+            convergence_delta=delta,
+            completeness_error=completeness_error(delta, output, baseline_output),
             segments=self._segments,
             weights=values,
             standard_errors=self._standard_errors(units, residuals),

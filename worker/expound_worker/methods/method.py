@@ -40,6 +40,8 @@ class Answer:
         completeness_error: how far the values are from adding up, relative to what they must add
             up to.
         n_steps: points on the path of path methods.
+        standard_error: the largest one of the map, of methods that have no `standard_errors`: of a
+            pixel, or of the sum of the values where that is what chance acts on.
         segments: (H, W) int32, segment of each pixel, from 0.
         weights: (segments,) float64, weight of each segment.
         standard_errors: (segments,) float64, standard error of each weight.
@@ -58,6 +60,7 @@ class Answer:
     convergence_delta: float | None = None
     completeness_error: float | None = None
     n_steps: int | None = None
+    standard_error: float | None = None
     segments: NDArray[np.int32] | None = None
     weights: NDArray[np.float64] | None = None
     standard_errors: NDArray[np.float64] | None = None

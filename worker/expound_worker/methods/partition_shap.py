@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
+from expound_worker.methods.completeness import completeness_error
 from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.engine import Scorer, check_plan_size, pixel_map, prepare
@@ -134,13 +135,15 @@ class _Run:
 
     def _answer(self, weights: NDArray[np.float64], target: int) -> Answer:
         baseline_output, output = (float(score) for score in self._scores[:_ENDS, target])
+        delta = float(weights.sum() - (output - baseline_output))
         return Answer(
             values=pixel_map(weights, self._scorer.segments),
             score=PROBABILITY,
             output=output,
             evaluations=len(self._scores),
             baseline_output=baseline_output,
-            convergence_delta=float(weights.sum() - (output - baseline_output)),
+            convergence_delta=delta,
+            completeness_error=completeness_error(delta, output, baseline_output),
             segments=self._scorer.segments,
             weights=weights,
         )

@@ -1,23 +1,39 @@
 """Measures how many images in one forward pass are fastest, a second or so at load."""
 
 import time
+from dataclasses import dataclass
 
 import torch
 from torch import nn
 
-SIZES = (1, 2, 4, 8, 16, 32, 64, 128)
+SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+CHUNK_S = 0.05
+"""How long a chunk of a job may keep others from the device."""
+_LONGEST_S = 0.25
 _ROUNDS = 3
 _CLEARLY_WORSE = 1.3
 _AS_GOOD = 1.05
 
 
-def fastest_batch_size(
-    module: nn.Module, input_shape: tuple[int, int, int], device: torch.device
-) -> int:
-    """Gives the smallest batch size that takes the least time an image, or nearly so.
+@dataclass(frozen=True)
+class BatchSizes:
+    """Numbers of images in one forward pass.
 
-    Sizes grow until one is clearly worse than the best, or does not fit into memory. A smaller one
-    that is as good answers a cancel sooner.
+    Attributes:
+        batch_size: takes the least time an image, or nearly so.
+        chunk_size: the same of those that take at most `CHUNK_S`; 1 where none does.
+    """
+
+    batch_size: int
+    chunk_size: int
+
+
+def measure(
+    module: nn.Module, input_shape: tuple[int, int, int], device: torch.device
+) -> BatchSizes:
+    """Measures a network.
+
+    Sizes grow until one is clearly worse than the best, takes long, or does not fit into memory.
     """
     measured: dict[int, float] = {}
     for size in SIZES:
@@ -26,8 +42,14 @@ def fastest_batch_size(
         except torch.OutOfMemoryError:
             break
         measured[size] = image_s
-        if image_s > _CLEARLY_WORSE * min(measured.values()):
+        if image_s > _CLEARLY_WORSE * min(measured.values()) or size * image_s > _LONGEST_S:
             break
+    short = {size: image_s for size, image_s in measured.items() if size * image_s <= CHUNK_S}
+    return BatchSizes(_smallest_good(measured), _smallest_good(short))
+
+
+def _smallest_good(measured: dict[int, float]) -> int:
+    """The smallest of the sizes that are as good as the best: it answers a cancel sooner."""
     least_s = min(measured.values(), default=0.0)
     good = (size for size, image_s in measured.items() if image_s <= _AS_GOOD * least_s)
     return next(good, SIZES[0])

@@ -19,11 +19,16 @@ def worker_card(settings: Settings, models: Iterable[Model]) -> worker_pb2.Worke
     )
 
 
+def resource_name(model: Model) -> str:
+    """Name of a model in the contract: ``models/NAME``."""
+    return f"models/{model.name}"
+
+
 def model_card(model: Model) -> model_service_pb2.Model:
     """The card of one model, with what each method can do on it."""
     parameters = list(model.module.parameters())
     card = model_service_pb2.Model(
-        name=f"models/{model.name}",
+        name=resource_name(model),
         version=model.version,
         digest=model.digest,
         pool=model.pool,
@@ -37,9 +42,11 @@ def model_card(model: Model) -> model_service_pb2.Model:
         parameter_count=sum(parameter.numel() for parameter in parameters),
     )
     for layer in model.layers:
-        default = layer is model.layers[-1]
         card.layers.add(
-            name=layer.name, kind=layer.kind, output_shape=layer.output_shape, default=default
+            name=layer.name,
+            kind=layer.kind,
+            output_shape=layer.output_shape,
+            default=bool(layer.default_reason),
         )
     for method in METHODS.values():
         card.capabilities.append(_capability(method.name, method.refusal(model)))

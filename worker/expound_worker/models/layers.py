@@ -1,21 +1,35 @@
-"""Finds the layers of a network whose output is a map of the image."""
+"""Finds the layers of a network whose output is a map of the image, and the default among them.
+
+Names and classes of modules say little of what they give, so that all of it is measured: a few
+inputs of noise run through the network while its layers are watched.
+"""
 
 from collections import Counter
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from expound_worker.models.default_layer import choose_default
+from expound_worker.models.layout import Layout, possible_layouts
 from expound_worker.models.model import Layer
+from expound_worker.models.watch import watching
+
+_CHANGE = 0.1
+"""Size of the change of the input beside the input: large ones spread further in deep networks."""
+_MANY_CELLS = 14 * 14
+_SMALLEST_SHIFT = 0.02
+"""Maps of many cells follow the change of the input by more than this share of their length, by
+0.06 and more in trained and in random networks alike; outputs that are no maps, as the windows of
+MaxViT, by a tenth of it. Small maps of deep networks may see all of the input in every cell."""
 
 
 def find_layers(
     module: nn.Module, input_shape: tuple[int, int, int], device: torch.device
 ) -> tuple[Layer, ...]:
-    """Runs one input of zeros and notes every layer whose output is (N, channels, h, w).
+    """Finds the layers whose output is a map larger than one cell, in any layout.
 
-    A layer counts when its map is larger than one cell and has the input's proportions, which
-    tells (N, h, w, channels) apart. One that runs several times is left out: its output is not
-    one map.
+    A layer that runs several times is left out: its output is not one map.
 
     Args:
         module: the network, in eval mode.
@@ -23,37 +37,77 @@ def find_layers(
         device: where the network is.
 
     Returns:
-        The layers in the order in which they end.
+        The layers in the order in which they end. One of them is the default, if there are any;
+        `choose_default` says which.
     """
+    noise = torch.randn((2, *input_shape), generator=torch.Generator().manual_seed(0)).to(device)
+    layers = _layers_with_maps(module, noise)
+    if not layers:
+        return ()
+    default, reason = choose_default(module, layers, noise[:1])
+    return tuple(
+        replace(layer, default_reason=reason) if layer is default else layer for layer in layers
+    )
+
+
+def _layers_with_maps(module: nn.Module, noise: Tensor) -> list[Layer]:
+    modules = dict(module.named_modules())
     found: dict[str, Layer] = {}
     runs: Counter[str] = Counter()
-    handles = []
-    for name, layer in module.named_modules():
-        if not name:
-            continue
 
-        def note(layer: nn.Module, _inputs: object, output: object, name: str = name) -> None:
-            runs[name] += 1
-            if isinstance(output, Tensor) and _is_map(output, input_shape):
-                shape = (output.shape[1], output.shape[2], output.shape[3])
-                found[name] = Layer(name, type(layer).__name__, shape)
+    def note(name: str, output: object) -> None:
+        runs[name] += 1
+        if isinstance(output, Tensor) and (layout := _layout(output, noise)):
+            channels, height, width = layout.to_maps(output).shape[1:]
+            kind = type(modules[name]).__name__
+            found[name] = Layer(name, kind, (channels, height, width), layout)
 
-        handles.append(layer.register_forward_hook(note))
-    try:
-        with torch.inference_mode():
-            module(torch.zeros((1, *input_shape), device=device))
-    finally:
-        for handle in handles:
-            handle.remove()
-    return tuple(layer for name, layer in found.items() if runs[name] == 1)
+    with torch.no_grad(), watching(modules, note):
+        module(_changed_in_corners(noise))
+    return [layer for name, layer in found.items() if name and runs[name] == 1]
 
 
-def _is_map(output: Tensor, input_shape: tuple[int, int, int]) -> bool:
-    if output.ndim != 4 or not output.is_floating_point():
-        return False
-    height, width = output.shape[2:]
-    _, input_height, input_width = input_shape
-    same_proportions = abs(height / input_height - width / input_width) * max(height, width) <= max(
-        height / input_height, width / input_width
-    )
-    return min(height, width) > 1 and same_proportions
+def _changed_in_corners(noise: Tensor) -> Tensor:
+    """(3, C, H, W): an image, and the same changed at the upper left and at the lower right."""
+    image, change = noise[0], _CHANGE * noise[1]
+    height, width = image.shape[1:]
+    images = torch.stack([image, image, image])
+    images[1, :, : height // 2, : width // 2] += change[:, : height // 2, : width // 2]
+    images[2, :, height // 2 :, width // 2 :] += change[:, height // 2 :, width // 2 :]
+    return images
+
+
+def _layout(output: Tensor, noise: Tensor) -> Layout | None:
+    """The layout in which the output follows the changed corners best; None where it is no map."""
+    if len(output) != 3 or not output.is_floating_point():
+        return None
+    _, channels, height, width = noise.shape
+    shifts = {
+        layout: _shift(layout.to_maps(output))
+        for layout in possible_layouts(output.shape, (channels, height, width))
+    }
+    if not shifts:
+        return None
+    best = max(shifts, key=shifts.__getitem__)
+    many_cells = best.to_maps(output)[0, 0].numel() >= _MANY_CELLS
+    return None if many_cells and shifts[best] < _SMALLEST_SHIFT else best
+
+
+def _shift(maps: Tensor) -> float:
+    """How far the change moves between the changed corners, as a share of the map's length.
+
+    Args:
+        maps: (3, channels, h, w) for the inputs of `_changed_in_corners`.
+
+    Returns:
+        The distance of the centres of the squared changes, along the axis where it is less. That
+        of the inputs themselves is 0.5, and that of maps that do not change 0.
+    """
+    change = (maps[1:] - maps[:1]).double().square().sum(dim=1)
+    share = (change / change.sum(dim=(1, 2), keepdim=True)).nan_to_num()
+    shifts = []
+    for axis, size in ((1, maps.shape[2]), (2, maps.shape[3])):
+        positions = torch.linspace(0, 1, size, dtype=share.dtype, device=share.device)
+        upper_left, lower_right = (share.sum(dim=3 - axis) @ positions).tolist()
+        shifts.append(lower_right - upper_left)
+    return min(shifts)

@@ -1,20 +1,32 @@
 """A loaded model: the network and all that is known of it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor, nn
 
+from expound_worker.models.layout import Layout
 from expound_worker.models.preprocessing import Preprocessing
 
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer whose output is a map: dotted name, class and output (channels, height, width)."""
+    """A layer whose output is a map of the image.
+
+    Attributes:
+        name: dotted name of the module.
+        kind: class of the module.
+        output_shape: (channels, height, width) of its map for one input.
+        layout: how its output is read as a map.
+        default_reason: why layer methods take it when none is named; empty for all but that one.
+    """
 
     name: str
     kind: str
     output_shape: tuple[int, int, int]
+    layout: Layout
+    default_reason: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +45,9 @@ class Model:
         labels: label of each class; empty where it has none.
         class_count: number of classes.
         layers: its layers whose output is a map, in the order in which they run.
-        batch_size: number of images in one forward pass.
+        batch_size: number of images in one forward pass, where it is fastest.
+        chunk_size: number of images in one forward pass of a job that others wait behind.
+        forward: runs a forward pass elsewhere, in place of `module`.
     """
 
     name: str
@@ -47,6 +61,8 @@ class Model:
     class_count: int
     layers: tuple[Layer, ...] = field(repr=False)
     batch_size: int
+    chunk_size: int
+    forward: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
@@ -60,4 +76,5 @@ class Model:
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient."""
-        return torch.cat([self.module(batch) for batch in torch.split(inputs, self.batch_size)])
+        forward = self.forward or self.module
+        return torch.cat([forward(batch) for batch in torch.split(inputs, self.batch_size)])

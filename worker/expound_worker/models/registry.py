@@ -4,7 +4,9 @@ import hashlib
 import importlib
 import logging
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import safetensors.torch
@@ -12,7 +14,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from expound_worker.models.batch_size import fastest_batch_size
+from expound_worker.models.batch_size import BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
@@ -40,6 +42,15 @@ class Registry:
             sys.path.append(folder)
         return cls([load(entry) for entry in read_entries(path) if entry.pool == pool])
 
+    def forwarding(self, forward: Callable[[Model, Tensor], Tensor]) -> "Registry":
+        """The same models, whose forward passes are run by `forward`, a chunk at a time."""
+        return Registry(
+            [
+                replace(model, forward=partial(forward, model), batch_size=model.chunk_size)
+                for model in self
+            ]
+        )
+
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
@@ -65,6 +76,10 @@ def load(entry: Entry) -> Model:
             f"{class_count} classes"
         )
     input_shape = entry.preprocessing.input_shape
+    if entry.batch_size is None:
+        sizes = measure(module, input_shape, device)
+    else:
+        sizes = BatchSizes(entry.batch_size, entry.batch_size)
     return Model(
         name=entry.name,
         version=entry.version,
@@ -76,7 +91,8 @@ def load(entry: Entry) -> Model:
         labels=entry.labels,
         class_count=class_count,
         layers=find_layers(module, input_shape, device),
-        batch_size=entry.batch_size or fastest_batch_size(module, input_shape, device),
+        batch_size=sizes.batch_size,
+        chunk_size=sizes.chunk_size,
     )
 
 

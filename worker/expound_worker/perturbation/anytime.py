@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from expound_worker.methods.method import Answer, Report
-from expound_worker.perturbation.engine import Scorer
+from expound_worker.perturbation.engine import PlanScorer
 
 _GROWTH = 1.25
 """The estimate is renewed when there are this many times the scores of the last one: it costs a
@@ -31,17 +31,17 @@ class Estimate(Protocol):
 
 
 def run_plan(
-    scorer: Scorer,
-    masks: NDArray[np.bool_],
+    scorer: PlanScorer,
+    masks: NDArray[Any],
     estimate: Estimate,
     report: Report,
-    max_standard_error: float | None,
+    max_standard_error: float | None = None,
 ) -> list[Answer]:
     """Scores masks in their order, reports after each batch, and gives the answers.
 
     Args:
         scorer: scores the masks.
-        masks: (N, M) the plan; all of it must be enough for an estimate.
+        masks: (N, ...) the plan, a row a mask; all of it must be enough for an estimate.
         estimate: makes answers of the scores so far.
         report: told after each batch.
         max_standard_error: the run ends early when no weight has a larger standard error; None:

@@ -1,6 +1,7 @@
 """Baselines: what stands in for a part of the image that is taken away."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ def make_baseline(
     image: Tensor,
     seed: int,
     segments: NDArray[np.int32] | None = None,
+    field: str = "baseline",
 ) -> Tensor:
     """Makes the baseline of an image.
 
@@ -33,6 +35,7 @@ def make_baseline(
         image: (C, H, W) float32 in model input units.
         seed: seed of the noise, which is the same on every device.
         segments: (H, W) segment of each pixel, for methods that have them.
+        field: path of the baseline in the method's message, for errors.
 
     Returns:
         (C, H, W) float32 on the image's device, in model input units.
@@ -54,11 +57,36 @@ def make_baseline(
             noise = torch.randn(image.shape, generator=generator)
             return (noise * baseline.noise.stdev).to(image)
         case "segment_mean":
-            return _segment_means(image, segments)
+            return _segment_means(image, segments, field)
         case "tensor":
-            return _given(baseline, image)
+            return _given(baseline, image, field)
         case _:
-            raise MethodError(Reason.INVALID_FIELD, "a baseline must be chosen", field="baseline")
+            raise MethodError(Reason.INVALID_FIELD, "a baseline must be chosen", field=field)
+
+
+def make_baselines(
+    baselines: Sequence[method_pb2.Baseline],
+    preprocessing: Preprocessing,
+    image: Tensor,
+    seed: int,
+) -> Tensor:
+    """Makes the baselines of an image, for methods that take several: zero alone where none is set.
+
+    Number i of them has the seed ``seed + i``, so that several noises are not the same.
+
+    Returns:
+        (K, C, H, W) float32 on the image's device, in model input units.
+
+    Raises:
+        MethodError: a baseline does not fit the image or the method.
+    """
+    chosen = baselines or [method_pb2.Baseline(zero=method_pb2.ZeroBaseline())]
+    return torch.stack(
+        [
+            make_baseline(one, preprocessing, image, seed + index, field=f"baselines[{index}]")
+            for index, one in enumerate(chosen)
+        ]
+    )
 
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
@@ -76,13 +104,13 @@ def _kernel_size(sigma: float, length: int) -> int:
     return 2 * min(math.ceil(_BLUR_REACH * sigma), length - 1) + 1
 
 
-def _segment_means(image: Tensor, segments: NDArray[np.int32] | None) -> Tensor:
+def _segment_means(image: Tensor, segments: NDArray[np.int32] | None, field: str) -> Tensor:
     if segments is None:
         raise MethodError(
             Reason.INVALID_FIELD,
             "segment_mean needs a method that cuts the image into segments: use zero, color, blur, "
             "noise or tensor",
-            field="baseline.segment_mean",
+            field=f"{field}.segment_mean",
         )
     index = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
     sizes = torch.bincount(index).double()
@@ -91,20 +119,20 @@ def _segment_means(image: Tensor, segments: NDArray[np.int32] | None) -> Tensor:
     return (sums / sizes)[:, index].to(image).view_as(image)
 
 
-def _given(baseline: method_pb2.Baseline, image: Tensor) -> Tensor:
+def _given(baseline: method_pb2.Baseline, image: Tensor, field: str) -> Tensor:
     values = from_tensor(baseline.tensor)
     if values.shape != tuple(image.shape) or values.dtype not in (np.float32, np.float64):
         raise MethodError(
             Reason.INVALID_FIELD,
             f"the baseline must be FLOAT32 or FLOAT64 of the input's shape {list(image.shape)}, "
             f"not {values.dtype} of shape {list(values.shape)}",
-            field="baseline.tensor",
+            field=f"{field}.tensor",
         )
     tensor = torch.from_numpy(values.copy()).to(image)
     if not tensor.isfinite().all():
         raise MethodError(
             Reason.INVALID_FIELD,
             "the baseline must not have NaN or infinity",
-            field="baseline.tensor",
+            field=f"{field}.tensor",
         )
     return tensor

@@ -1,6 +1,7 @@
-"""The engine: masks over segments in, the model's probabilities of the composites out."""
+"""The engine: masks in, the model's probabilities of the composites out."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,18 +16,22 @@ from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.perturbation.segmentations import segment
 
 MAX_MASK_CELLS = 2**25
-"""Masks times segments of one plan: what fits into memory as the libraries hold it."""
+"""Masks times segments (or cells) of one plan: what fits into memory as the libraries hold it."""
 
 
-class Scorer:
-    """Scores composites of an image and its baseline.
+PixelMasks = Callable[[NDArray[Any]], Tensor]
+"""Makes masks of pixels from n rows of a plan: (n, H, W) on the image's device, bool (true where
+the image is kept) or float (the image's share, 0 to 1)."""
 
-    Composites are built on the model's device, a batch at a time: a pixel is the image's where its
-    segment is kept, and the baseline's elsewhere.
+
+class PlanScorer:
+    """Scores composites of an image and its baseline, one for each row of a plan.
+
+    A row is what the method says: which segments are kept, where a window is. Composites are built
+    from it on the model's device, a batch at a time: a pixel is the image's where its mask says so,
+    the baseline's elsewhere, and a blend of the two where the mask lies between.
 
     Attributes:
-        segments: (H, W) segment of each pixel, 0 to M - 1.
-        segment_count: M.
         target_count: T.
         evaluations: composites scored so far.
     """
@@ -36,40 +41,38 @@ class Scorer:
         model: Model,
         image: Tensor,
         baseline: Tensor,
-        segments: NDArray[np.int32],
+        pixel_masks: PixelMasks,
         targets: Sequence[int],
     ) -> None:
         """Prepares the scoring of (C, H, W) `image` over `baseline` for the classes `targets`."""
-        self.segments = segments
-        self.segment_count = int(segments.max()) + 1
         self.target_count = len(targets)
         self.evaluations = 0
         self._model = model
         # Composites take their layout from these, and networks may view their inputs as rows.
         self._image = image.contiguous()
         self._baseline = baseline.contiguous()
+        self._pixel_masks = pixel_masks
         self._targets = torch.tensor(targets, device=image.device)
-        self._pixel_segments = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
         self._batch_size = model.batch_size
 
-    def batches(self, masks: NDArray[np.bool_]) -> Iterator[NDArray[np.float64]]:
-        """Scores masks, a batch at a time.
+    def batches(self, plan: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
+        """Scores the rows of a plan, a batch at a time.
 
         A batch that does not fit into the device's memory is halved, and so are those after it.
 
         Args:
-            masks: (N, M), true where a segment is kept.
+            plan: (N, ...) rows, of which `pixel_masks` makes masks.
 
         Yields:
-            (n, T) probability of each target, of the next n masks; n is the model's batch size.
+            (n, T) probability of each target, of the next n rows; n is the model's batch size.
 
         Raises:
             MethodError: the model gives NaN or infinity, or one composite alone needs more memory
                 than the device has.
         """
         start = 0
-        while start < len(masks):
-            scores = self._score(masks[start : start + self._batch_size])
+        while start < len(plan):
+            scores = self._score(plan[start : start + self._batch_size])
             if scores is None:
                 self._halve_batch()
                 continue
@@ -78,10 +81,10 @@ class Scorer:
             yield scores
 
     @torch.inference_mode()
-    def _score(self, masks: NDArray[np.bool_]) -> NDArray[np.float64] | None:
+    def _score(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
         """(n, T) probabilities; None where the device's memory did not suffice."""
         try:
-            logits = self._model.logits(self._composites(masks))
+            logits = self._model.logits(self._composites(rows))
             probabilities = logits.softmax(dim=1, dtype=torch.float64)[:, self._targets]
             scores: NDArray[np.float64] = probabilities.cpu().numpy()
         except torch.OutOfMemoryError:
@@ -94,12 +97,12 @@ class Scorer:
             )
         return scores
 
-    def _composites(self, masks: NDArray[np.bool_]) -> Tensor:
+    def _composites(self, rows: NDArray[Any]) -> Tensor:
         """(n, C, H, W) composites."""
-        kept = torch.from_numpy(masks).to(self._image.device)
-        kept_pixels = kept.index_select(1, self._pixel_segments)
-        height, width = self.segments.shape
-        return torch.where(kept_pixels.view(-1, 1, height, width), self._image, self._baseline)
+        masks = self._pixel_masks(rows)[:, None]
+        if masks.dtype == torch.bool:
+            return torch.where(masks, self._image, self._baseline)
+        return torch.lerp(self._baseline, self._image, masks.to(self._image))
 
     def _halve_batch(self) -> None:
         if self._batch_size == 1:
@@ -109,6 +112,34 @@ class Scorer:
         self._batch_size //= 2
         if self._image.is_cuda:
             torch.cuda.empty_cache()
+
+
+class Scorer(PlanScorer):
+    """Scores composites made of segments; a row of its plan is a mask of them, true where kept.
+
+    Attributes:
+        segments: (H, W) segment of each pixel, 0 to M - 1.
+        segment_count: M.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        image: Tensor,
+        baseline: Tensor,
+        segments: NDArray[np.int32],
+        targets: Sequence[int],
+    ) -> None:
+        """Prepares the scoring of (C, H, W) `image` over `baseline` for the classes `targets`."""
+        super().__init__(model, image, baseline, self._kept_pixels, targets)
+        self.segments = segments
+        self.segment_count = int(segments.max()) + 1
+        self._pixel_segments = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
+
+    def _kept_pixels(self, masks: NDArray[np.bool_]) -> Tensor:
+        """(n, H, W) masks of pixels."""
+        kept = torch.from_numpy(masks).to(self._pixel_segments.device)
+        return kept.index_select(1, self._pixel_segments).view(-1, *self.segments.shape)
 
 
 def prepare(
@@ -129,12 +160,12 @@ def prepare(
     return Scorer(model, image, filler, segments, targets)
 
 
-def check_plan_size(n_samples: int, segment_count: int) -> None:
+def check_plan_size(n_samples: int, segment_count: int, parts: str = "segments") -> None:
     """Raises MethodError where a plan of masks would be too large for memory."""
     if n_samples * segment_count > MAX_MASK_CELLS:
         raise MethodError(
             Reason.INVALID_FIELD,
-            f"{n_samples} samples over {segment_count} segments are too many: their product must "
+            f"{n_samples} samples over {segment_count} {parts} are too many: their product must "
             f"be at most {MAX_MASK_CELLS}",
             field="n_samples",
         )

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-Function = Callable[..., Any]
-"""A torch function or tensor method, as `TorchFunctionMode` meets it."""
+from expound_worker.propagation.functions import Function as Function
+from expound_worker.propagation.functions import opened
 
 Rule = Callable[..., Any]
 """Called as ``rule(function, *args, **kwargs)`` in place of the function."""
@@ -17,13 +17,18 @@ class RuleMode(TorchFunctionMode):
 
     Functional and module activations, reused modules and in-place calls all come down to the same
     torch functions, so that the model needs no hook, no copy and no edit. The mode holds for the
-    thread that entered it alone. Within a rule it is off: a rule may call the function itself.
+    thread that entered it alone; each run makes its own. Within a rule it is off: a rule may call
+    the function itself.
+
+    A function that is written in Python and has no rule is looked into: the mode meets the
+    compiled functions that it calls. Rules for those are enough.
     """
 
     def __init__(self, rules: Mapping[Function, Rule]) -> None:
         """Makes a mode of a table of rules by function; see `by_function`."""
         super().__init__()
         self._rules = rules
+        self._opened: list[Function] = []
 
     def __torch_function__(
         self,
@@ -34,9 +39,22 @@ class RuleMode(TorchFunctionMode):
     ) -> Any:
         """Called by torch for every function while the mode is on."""
         rule = self._rules.get(func)
-        if rule is None:
-            return func(*args, **(kwargs or {}))
-        return rule(func, *args, **(kwargs or {}))
+        if rule is not None:
+            return rule(func, *args, **(kwargs or {}))
+        inside = opened(func)
+        # A compiled method that has a Python one of its name comes under that one's name.
+        if inside is None or func in self._opened:
+            return self.without_rule(func, *args, **(kwargs or {}))
+        self._opened.append(func)
+        try:
+            with self:
+                return inside(*args, **(kwargs or {}))
+        finally:
+            self._opened.pop()
+
+    def without_rule(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
+        """What a function without a rule does: what it always does."""
+        return function(*args, **kwargs)
 
 
 def by_function(*table: tuple[Iterable[Function], Rule]) -> dict[Function, Rule]:

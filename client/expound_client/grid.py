@@ -1,0 +1,41 @@
+"""The grid of a result: every map beside its image."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from PIL import Image
+
+from expound_client import pictures
+from expound_client.attribution import ClassScore
+from expound_client.errors import InvalidArgumentError
+
+if TYPE_CHECKING:
+    from expound_client.results import ExplanationResult
+
+
+def to_grid(result: "ExplanationResult", true_labels: Sequence[str]) -> Image.Image:
+    """Draws a row an input and target, a column a method; `true_labels` may be empty.
+
+    Raises:
+        InvalidArgumentError: there are true labels, but not one an input.
+    """
+    count = len(result.predictions)
+    if true_labels and len(true_labels) != count:
+        raise InvalidArgumentError.of(
+            "true_labels", f"must be one an input: {count}, not {len(true_labels)}"
+        )
+    maps: dict[tuple[int, ClassScore], dict[str, Image.Image]] = {}
+    for key, method in result.methods.items():
+        for attribution in method.attributions:
+            row = maps.setdefault((attribution.input_index, attribution.target), {})
+            row[key] = attribution.picture()
+    rows = []
+    for index, target in sorted(maps, key=lambda place: place[0]):
+        seen = result.seen_image(index)
+        image = seen.image if seen.known else None
+        drawn = map(maps[index, target].get, result.methods)
+        caption = f"{target.label}, {target.probability:.0%}"
+        if true_labels:
+            caption += f"\ntrue: {true_labels[index]}"
+        rows.append(pictures.Row([image, *drawn], caption))
+    return pictures.grid(["image", *result.methods], rows)

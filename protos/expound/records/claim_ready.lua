@@ -1,0 +1,50 @@
+local pool, worker, first = ARGV[1], ARGV[2], ARGV[3]
+local left, claimed = {}, {}
+for model = 4, #ARGV, 2 do
+  left[ARGV[model]] = tonumber(ARGV[model + 1])
+end
+
+local function take(id)
+  local attempt = claim(id, 'explain', worker)
+  if attempt then
+    claimed[#claimed + 1] = add_content(id, {id, attempt})
+  end
+  return attempt
+end
+
+local function oldest(key)
+  return redis.call('ZRANGE', key, 0, 0)[1]
+end
+
+-- What waits there may have ended meanwhile, and its record may be gone.
+local function forget(key, id)
+  redis.call('ZREM', key, id)
+end
+
+local id = first
+if id == '' or not take(id) then
+  id = oldest(ready_key(pool))
+  while id and not take(id) do
+    forget(ready_key(pool), id)
+    id = oldest(ready_key(pool))
+  end
+end
+if not id then
+  return claimed
+end
+local record = redis.call('HMGET', record_key(id), 'group', 'model', 'inputs')
+local group, room = group_key(pool, record[1]), (left[record[2]] or 0) - record[3]
+local next_id = oldest(group)
+while next_id do
+  local inputs = redis.call('HGET', record_key(next_id), 'inputs')
+  if inputs and tonumber(inputs) > room then
+    break
+  end
+  if take(next_id) then
+    room = room - inputs
+  else
+    forget(group, next_id)
+  end
+  next_id = oldest(group)
+end
+return claimed

@@ -1,0 +1,64 @@
+"""From a request to what is stored and queued: checked, resolved and fingerprinted."""
+
+import hashlib
+from collections.abc import Sequence
+
+from expound.v1 import explanation_pb2
+from expound_server import validation
+from expound_server.catalogue import Catalogue
+from expound_server.errors import InvalidRequest, ModelNotFound
+from expound_server.submission import Submission
+
+
+async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue) -> Submission:
+    """Checks a request and fills in its defaults.
+
+    Raises:
+        InvalidRequest: with everything that is wrong with it.
+        ModelNotFound: no live worker serves the model.
+        MethodNotImplemented: the workers of the model lack a method.
+        MethodUnsupported: a method cannot explain the model.
+    """
+    validation.resolve(request)
+    violations = list(validation.violations(request))
+    try:
+        model = await catalogue.model(request.model)
+    except ModelNotFound:
+        if violations:
+            raise InvalidRequest(violations) from None
+        raise
+    if not violations:
+        validation.check_methods(request.methods, model)
+    violations += validation.model_violations(request, model)
+    if violations:
+        raise InvalidRequest(violations)
+    inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
+    request.ClearField("inputs")
+    return Submission(
+        request,
+        inputs,
+        _digest(request, inputs),
+        model.name,
+        model.pool,
+        _group(request, model.name),
+    )
+
+
+def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:
+    shared = explanation_pb2.ExplainRequest(
+        model=model, methods=request.methods, seed=request.seed, output=request.output
+    )
+    return hashlib.sha256(shared.SerializeToString(deterministic=True)).hexdigest()
+
+
+def _digest(request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes]) -> str:
+    asked = explanation_pb2.ExplainRequest()
+    asked.CopyFrom(request)
+    # How the call is made is no part of what it asks for.
+    asked.ClearField("wait")
+    asked.ClearField("validate_only")
+    asked.ClearField("request_id")
+    digest = hashlib.sha256(asked.SerializeToString(deterministic=True))
+    for item in inputs:
+        digest.update(hashlib.sha256(item).digest())
+    return digest.hexdigest()

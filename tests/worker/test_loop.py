@@ -1,0 +1,194 @@
+"""The device loop and the jobs, with a small network and no Redis."""
+
+import dataclasses
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from expound_worker.jobs import Jobs
+from expound_worker.loop import DeviceLoop
+from expound_worker.models.model import Model
+from tests.numeric.models import cifar_net
+
+DEADLINE_S = 30.0
+
+
+class Gate(nn.Module):
+    """Doubles its input's mean, notes the size of each batch, and waits at an open gate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.batches: list[int] = []
+        self.entered = threading.Event()
+        self.open = threading.Event()
+        self.open.set()
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        self.batches.append(len(inputs))
+        self.entered.set()
+        assert self.open.wait(DEADLINE_S)
+        if bool(inputs.isnan().any()):
+            raise ValueError("not a number")
+        return 2 * inputs.mean(dim=(1, 2, 3))[:, None]
+
+
+class Waiting:
+    """Explanations that wait, as Redis would hold them."""
+
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.ran: list[str] = []
+        self.changed = threading.Condition()
+
+    def add(self, name: str) -> None:
+        with self.changed:
+            self.ids.append(name)
+            self.changed.notify_all()
+
+    def listen(self) -> str | None:
+        with self.changed:
+            self.changed.wait_for(lambda: bool(self.ids), 0.05)
+            return self.ids[0] if self.ids else None
+
+    def run(self, _name: str) -> bool:
+        with self.changed:
+            if not self.ids:
+                return False
+            self.ran.append(self.ids.pop(0))
+            self.changed.notify_all()
+            return True
+
+    def wait_until_ran(self, count: int) -> None:
+        with self.changed:
+            assert self.changed.wait_for(lambda: len(self.ran) >= count, DEADLINE_S)
+
+
+@pytest.fixture
+def waiting() -> Waiting:
+    return Waiting()
+
+
+@pytest.fixture
+def loop(waiting: Waiting) -> Iterator[DeviceLoop]:
+    loop = DeviceLoop(waiting.run, waiting.listen)
+    loop.start(listening=True)
+    yield loop
+    loop.stop_listening()
+    loop.stop()
+
+
+@pytest.fixture
+def gate() -> Gate:
+    return Gate()
+
+
+@pytest.fixture
+def model(gate: Gate) -> Model:
+    return dataclasses.replace(cifar_net(), module=gate, chunk_size=4)
+
+
+def image(value: float, count: int = 1) -> Tensor:
+    return torch.full((count, 3, 2, 2), float(value))
+
+
+def test_what_waits_is_heard_of_and_run(loop: DeviceLoop, waiting: Waiting) -> None:
+    for name in ("a", "b"):
+        waiting.add(name)
+    waiting.wait_until_ran(2)
+    assert waiting.ran == ["a", "b"]
+
+
+def test_a_ticket_is_answered_when_nothing_is_left(waiting: Waiting) -> None:
+    loop = DeviceLoop(waiting.run, waiting.listen)
+    loop.start(listening=False)
+    waiting.add("a")
+    loop.look("a")
+    assert waiting.ran == ["a"]
+    loop.look("a")
+    loop.stop()
+
+
+def test_chunks_of_several_jobs_fill_one_batch(loop: DeviceLoop, gate: Gate, model: Model) -> None:
+    gate.open.clear()
+    with ThreadPoolExecutor(4) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        others = [jobs.submit(loop.forward, model, image(value, 2)) for value in (2.0, 3.0, 4.0)]
+        _wait_for_chunks(loop, 3)
+        gate.open.set()
+        answers = [job.result(DEADLINE_S) for job in (first, *others)]
+    assert [len(answer) for answer in answers] == [1, 2, 2, 2]
+    assert [float(answer[0]) for answer in answers] == [2, 4, 6, 8]
+    assert gate.batches == [1, 4, 2]
+
+
+def test_a_bad_chunk_fails_alone(loop: DeviceLoop, gate: Gate, model: Model) -> None:
+    gate.open.clear()
+    with ThreadPoolExecutor(4) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        bad = jobs.submit(loop.forward, model, image(float("nan")))
+        good = jobs.submit(loop.forward, model, image(2))
+        _wait_for_chunks(loop, 2)
+        gate.open.set()
+        assert float(first.result(DEADLINE_S)) == 2
+        assert float(good.result(DEADLINE_S)) == 4
+        with pytest.raises(ValueError, match="not a number"):
+            bad.result(DEADLINE_S)
+
+
+def test_gradient_work_goes_before_the_chunks_that_wait(
+    loop: DeviceLoop, waiting: Waiting, gate: Gate, model: Model
+) -> None:
+    gate.open.clear()
+    order: list[str] = []
+    with ThreadPoolExecutor(2) as jobs:
+        jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        second = jobs.submit(loop.forward, model, image(2, 4))
+        second.add_done_callback(lambda _: order.append(f"chunk after {len(waiting.ran)}"))
+        _wait_for_chunks(loop, 1)
+        waiting.add("a")
+        with loop._changed:
+            assert loop._changed.wait_for(lambda: loop._heard == "a", DEADLINE_S)
+        gate.open.set()
+        second.result(DEADLINE_S)
+    assert order == ["chunk after 1"]
+
+
+def test_no_more_jobs_run_than_there_is_room_for() -> None:
+    jobs = Jobs(limit=2)
+    release, running = threading.Event(), threading.Semaphore(0)
+
+    def job() -> None:
+        running.release()
+        assert release.wait(DEADLINE_S)
+
+    for _ in range(2):
+        jobs.start(job)
+        assert running.acquire(timeout=DEADLINE_S)
+    third = threading.Thread(target=jobs.start, args=(job,))
+    third.start()
+    assert not running.acquire(timeout=0.1)
+    release.set()
+    assert running.acquire(timeout=DEADLINE_S)
+    third.join(DEADLINE_S)
+    jobs.join()
+
+
+def test_a_job_that_raises_makes_room_for_the_next() -> None:
+    jobs = Jobs(limit=1)
+    done = threading.Event()
+    jobs.start(lambda: 1 / 0)  # type: ignore[arg-type]
+    jobs.start(done.set)
+    assert done.wait(DEADLINE_S)
+    jobs.join()
+
+
+def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:
+    with loop._changed:
+        assert loop._changed.wait_for(lambda: len(loop._chunks) == count, DEADLINE_S)

@@ -1,0 +1,30 @@
+"""Runs items as one batch, so that one bad item fails alone."""
+
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+
+def in_halves(
+    run: Callable[[Sequence[Item]], list[Answer]], items: Sequence[Item]
+) -> list[Answer | Exception]:
+    """Runs all items together; where that fails, each half of them.
+
+    Args:
+        run: gives one answer an item, or raises.
+        items: what to run.
+
+    Returns:
+        The answers in order, with the exception in place of that of an item that fails alone.
+    """
+    if not items:
+        return []
+    try:
+        return list(run(items))
+    except Exception as error:
+        if len(items) == 1:
+            return [error]
+    middle = len(items) // 2
+    return in_halves(run, items[:middle]) + in_halves(run, items[middle:])

@@ -1,0 +1,1 @@
+"""Examples: models that are trained here, and served by a worker."""

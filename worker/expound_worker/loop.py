@@ -1,0 +1,176 @@
+"""The device loop: one thread that decides what the device does next."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+import redis
+import torch
+from torch import Tensor
+
+from expound_worker.batches import in_halves
+from expound_worker.models.model import Model
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+
+RunReady = Callable[[str], bool]
+"""Runs an explanation of that id, or the oldest that waits, with others of its kind; whether there
+was any."""
+
+Listen = Callable[[], str | None]
+"""Waits a while for an explanation that nobody has, and gives its id."""
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    model: Model
+    inputs: Tensor
+    logits: "Future[Tensor]"
+
+
+class DeviceLoop:
+    """Runs gradient work as soon as it is there, and else a chunk of the jobs that wait.
+
+    A worker learns of gradient work in two ways: by tickets, and by listening to Redis itself,
+    which is quicker and shares the work among the workers that are free. Chunks of several jobs
+    that use the same model are run as one batch, the oldest first.
+    """
+
+    def __init__(self, run_ready: RunReady, listen: Listen) -> None:
+        self._run_ready = run_ready
+        self._listen = listen
+        self._changed = threading.Condition()
+        self._listening = True
+        self._stopping = False
+        self._heard: str | None = None
+        self._tickets: deque[tuple[str, Future[None]]] = deque()
+        self._chunks: deque[_Chunk] = deque()
+        self._runner = threading.Thread(target=self._run, name="device-loop", daemon=True)
+        self._listener = threading.Thread(target=self._hear, name="listener", daemon=True)
+
+    def start(self, *, listening: bool) -> None:
+        """Begins; without listening, tickets alone tell it of gradient work."""
+        self._runner.start()
+        if listening:
+            self._listener.start()
+
+    def stop_listening(self) -> None:
+        """Takes no more work by itself; what it has heard of is run."""
+        with self._changed:
+            self._listening = False
+            self._changed.notify_all()
+        if self._listener.is_alive():
+            self._listener.join()
+
+    def stop(self) -> None:
+        """Ends when all that waits is done."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        self._runner.join()
+
+    def look(self, explanation_id: str) -> None:
+        """Makes the loop look whether an explanation is there to be taken; returns behind that."""
+        looked: Future[None] = Future()
+        with self._changed:
+            self._tickets.append((explanation_id, looked))
+            self._changed.notify_all()
+        looked.result()
+
+    def forward(self, model: Model, inputs: Tensor) -> Tensor:
+        """Logits of a chunk, run when its turn comes. Raises what the model raises."""
+        chunk = _Chunk(model, inputs, Future())
+        with self._changed:
+            self._chunks.append(chunk)
+            self._changed.notify_all()
+        return chunk.logits.result()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(self._has_work)
+                ticket = self._tickets.popleft() if self._tickets else None
+                heard = self._heard
+                if self._stopping and not (ticket or heard or self._chunks):
+                    return
+            if ticket is not None:
+                self._answer(*ticket)
+            elif heard is not None:
+                self._run_heard(heard)
+            else:
+                self._run_chunks()
+
+    def _has_work(self) -> bool:
+        return bool(self._tickets or self._heard or self._chunks or self._stopping)
+
+    def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
+        try:
+            while self._run_ready(explanation_id):
+                pass
+            looked.set_result(None)
+        except Exception as error:
+            looked.set_exception(error)
+
+    def _run_heard(self, explanation_id: str) -> None:
+        try:
+            while self._run_ready(explanation_id):
+                pass
+        except redis.RedisError as error:
+            logger.warning("Redis is away: %s", error)
+        except Exception:
+            logger.exception("explanation %s", explanation_id)
+        with self._changed:
+            self._heard = None
+            self._changed.notify_all()
+
+    def _hear(self) -> None:
+        """Listens while the loop has nothing that it has heard of."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._heard is None or not self._listening)
+                if not self._listening:
+                    return
+            try:
+                heard = self._listen()
+            except redis.RedisError as error:
+                logger.warning("Redis is away: %s", error)
+                heard = None
+                with self._changed:
+                    self._changed.wait_for(lambda: not self._listening, _RETRY_S)
+            with self._changed:
+                self._heard = heard
+                self._changed.notify_all()
+
+    def _run_chunks(self) -> None:
+        chunks = self._next_chunks()
+        outcomes = in_halves(_forward, chunks)
+        for chunk, logits in zip(chunks, outcomes, strict=True):
+            if isinstance(logits, Exception):
+                chunk.logits.set_exception(logits)
+            else:
+                chunk.logits.set_result(logits)
+
+    def _next_chunks(self) -> list[_Chunk]:
+        """The oldest chunk, and others of its model as far as they fit beside it."""
+        with self._changed:
+            first = self._chunks.popleft()
+            together, room = [first], first.model.chunk_size - len(first.inputs)
+            for chunk in list(self._chunks):
+                if chunk.model is first.model and len(chunk.inputs) <= room:
+                    together.append(chunk)
+                    self._chunks.remove(chunk)
+                    room -= len(chunk.inputs)
+        return together
+
+
+@torch.inference_mode()
+def _forward(chunks: Sequence[_Chunk]) -> list[Tensor]:
+    sizes = [len(chunk.inputs) for chunk in chunks]
+    inputs = torch.cat([chunk.inputs for chunk in chunks]) if len(chunks) > 1 else chunks[0].inputs
+    logits: Tensor = chunks[0].model.module(inputs)
+    return list(torch.split(logits, sizes))

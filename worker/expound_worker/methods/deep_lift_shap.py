@@ -1,0 +1,53 @@
+"""DeepLiftShap: DeepLIFT averaged over baselines."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from expound.v1 import method_pb2
+from expound_worker.methods.method import Answer, Batch
+from expound_worker.models.model import Model
+from expound_worker.perturbation.baselines import make_baseline
+from expound_worker.propagation.averages import average
+
+
+class DeepLiftShap:
+    """Lundberg and Lee, 2017, "A Unified Approach to Interpreting Model Predictions".
+
+    ``mean over b of m_b * (x - b)``: `DeepLift` averaged over baselines, an approximation of the
+    Shapley values of the elements. Values (C, H, W), in units of the score, sum to ``f(x)`` minus
+    the mean of ``f(b)``, and are checked as those of DeepLIFT are.
+
+    Needs gradients and baselines; noise baselines are different ones. Cost: two forward and one
+    backward pass a baseline.
+    """
+
+    name = "deep_lift_shap"
+
+    def refusal(self, model: Model) -> str | None:
+        """None: a network that cannot be followed is found when it is run, and then refused."""
+        return None
+
+    def attribute(
+        self, model: Model, batch: Batch, parameters: method_pb2.DeepLiftShap, seed: int
+    ) -> list[Answer]:
+        """Explains a batch; values (C, H, W). See `GradientMethod`."""
+        baselines = [
+            make_baselines(parameters.baselines, model, image, seed) for image in batch.inputs
+        ]
+        return average(model, batch, baselines)
+
+
+def make_baselines(
+    given: Sequence[method_pb2.Baseline], model: Model, image: Tensor, seed: int
+) -> Tensor:
+    """Makes the baselines (B, C, H, W) of an image (C, H, W); zero alone if none is given."""
+    chosen = given or [method_pb2.Baseline(zero=method_pb2.ZeroBaseline())]
+    return torch.stack(
+        [
+            # Each its own seed: several noise baselines are as many draws.
+            make_baseline(baseline, model.preprocessing, image, seed + index)
+            for index, baseline in enumerate(chosen)
+        ]
+    )

@@ -1,0 +1,43 @@
+"""Guided backpropagation: the gradient that passes ReLUs only where it is positive too."""
+
+from expound.reasons import Reason
+from expound.v1 import method_pb2
+from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.models.model import Model
+from expound_worker.propagation.rectifiers import RectifierMode, Refusals, gradient, guided
+
+
+class GuidedBackprop:
+    """Springenberg et al., 2014, "Striving for Simplicity: The All Convolutional Net".
+
+    The gradient of the score, where each ReLU gives ``max(g, 0) * [x > 0]`` backward instead of
+    ``g * [x > 0]``. ReLUs are modules, functions, reused or in place alike; ReLU6 and clamps from 0
+    count as such. Refused for a network with other activations (SiLU, GELU...), whose gradient the
+    method does not change.
+
+    Values (C, H, W) in score per model input unit. Needs gradients. Cost: one forward and one
+    backward pass.
+    """
+
+    name = "guided_backprop"
+
+    def __init__(self) -> None:
+        self._refusals = Refusals()
+
+    def refusal(self, model: Model) -> str | None:
+        """Names the activations that are no ReLUs, met in one forward pass."""
+        return self._refusals.of(model)
+
+    def attribute(
+        self, model: Model, batch: Batch, parameters: method_pb2.GuidedBackprop, seed: int
+    ) -> list[Answer]:
+        """Explains a batch; values (C, H, W). See `GradientMethod`."""
+        mode = RectifierMode(guided)
+        values = gradient(model.module, batch.inputs, batch.targets, mode)
+        refusal = mode.activations.refusal()
+        if refusal is not None:
+            raise MethodError(Reason.METHOD_UNSUPPORTED, refusal)
+        return [
+            Answer(value, LOGIT, output=logit, evaluations=1)
+            for value, logit in zip(values.float().cpu().numpy(), batch.logits, strict=True)
+        ]

@@ -1,0 +1,207 @@
+"""What layer methods share: the layer, its activations and gradients as maps, and their answers."""
+
+import difflib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional
+
+from expound.reasons import Reason
+from expound.v1 import method_pb2
+from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.models.model import Layer, Model
+from expound_worker.models.watch import watching
+
+_MODES = {
+    method_pb2.INTERPOLATION_BILINEAR: "bilinear",
+    method_pb2.INTERPOLATION_NEAREST: "nearest",
+}
+_MANY_NAMES = 20
+
+
+def refusal_without_layers(model: Model) -> str | None:
+    """Why layer methods cannot run on the model; None if they can."""
+    if model.layers:
+        return None
+    return (
+        "no layer of the model has a spatial output, (N, channels, h, w), (N, h, w, channels) or "
+        "(N, tokens, channels); use integrated_gradients or kernel_shap instead"
+    )
+
+
+def choose_layer(model: Model, name: str) -> tuple[Layer, str]:
+    """The layer of that name, or the default one if it is empty, and why it was chosen.
+
+    Raises:
+        MethodError: the model has no such layer with a map.
+    """
+    for layer in model.layers:
+        if layer.name == name:
+            return layer, "named in the request"
+        if not name and layer.default_reason:
+            return layer, layer.default_reason
+    raise MethodError(Reason.INVALID_FIELD, _unknown(model, name), field="layer", layer=name)
+
+
+def _unknown(model: Model, name: str) -> str:
+    names = [layer.name for layer in model.layers]
+    if name in dict(model.module.named_modules()):
+        problem = (
+            f"the output of layer {name!r} is no map of the image: it is not spatial, has one cell "
+            "only, or the layer runs several times and has several outputs"
+        )
+    else:
+        problem = f"there is no layer {name!r}"
+    if len(names) <= _MANY_NAMES:
+        return f"{problem}; those with a map are {', '.join(names)}"
+    near = difflib.get_close_matches(name, names, cutoff=0.0)
+    return f"{problem}; GetModel lists the {len(names)} with a map, such as {', '.join(near)}"
+
+
+@torch.no_grad()
+def activations(model: Model, layer: Layer, inputs: Tensor) -> Tensor:
+    """The output (N, channels, h, w) of a layer for inputs (N, C, H, W).
+
+    Raises:
+        MethodError: the layer does not run exactly once on these inputs.
+    """
+    outputs: list[Tensor] = []
+    with _outputs_of(model, layer, lambda output: outputs.append(output.clone())):
+        model.module(inputs)
+    return layer.layout.to_maps(outputs[0])
+
+
+def activations_and_gradients(
+    model: Model, layer: Layer, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, Tensor]:
+    """The output of a layer, and the gradient of each target's logit by it.
+
+    The network is cut open behind the layer, so that nothing before it is differentiated.
+
+    Args:
+        model: the model.
+        layer: one of its layers.
+        inputs: (N, C, H, W).
+        targets: (N,) class of each input.
+
+    Returns:
+        Two (N, channels, h, w). The gradient is zero where the score does not depend on the layer.
+
+    Raises:
+        MethodError: the layer does not run exactly once on these inputs.
+    """
+    outputs: list[Tensor] = []
+
+    def cut_open(output: Tensor) -> Tensor:
+        outputs.append(output.detach().requires_grad_())
+        return outputs[-1].clone()  # may be changed in place
+
+    with torch.enable_grad(), _outputs_of(model, layer, cut_open):
+        scores = model.module(inputs).gather(1, targets[:, None])
+    (output,) = outputs
+    gradient = None
+    if scores.requires_grad:
+        (gradient,) = torch.autograd.grad(scores.sum(), output, allow_unused=True)
+    gradient = torch.zeros_like(output) if gradient is None else gradient
+    return layer.layout.to_maps(output.detach()), layer.layout.to_maps(gradient)
+
+
+@contextmanager
+def _outputs_of(
+    model: Model, layer: Layer, note: Callable[[Tensor], Tensor | None]
+) -> Iterator[None]:
+    runs = 0
+
+    def count(_name: str, output: Tensor) -> Tensor | None:
+        nonlocal runs
+        runs += 1
+        return note(output)
+
+    with watching({layer.name: model.module.get_submodule(layer.name)}, count):
+        yield
+    if runs != 1:
+        raise MethodError(
+            Reason.METHOD_UNSUPPORTED,
+            f"layer {layer.name!r} ran {runs} times on this input, so that it has no one map; "
+            "name another",
+            layer=layer.name,
+        )
+
+
+def enlarge(
+    maps: Tensor, size: tuple[int, int], interpolation: method_pb2.Interpolation.ValueType
+) -> Tensor:
+    """Maps (N, h, w) enlarged to (N, H, W), as Captum's `LayerAttribution.interpolate` does."""
+    return functional.interpolate(maps[:, None], size, mode=_MODES[interpolation])[:, 0]
+
+
+def input_size(model: Model) -> tuple[int, int]:
+    """(H, W) of the model's inputs."""
+    return model.input_shape[1], model.input_shape[2]
+
+
+def explain_by_activations(
+    model: Model, batch: Batch, parameters: Any, combine: Callable[[Tensor], Tensor]
+) -> list[Answer]:
+    """Explains a batch by the activations of a layer alone.
+
+    Args:
+        model: the model.
+        batch: inputs and their targets.
+        parameters: message of the method, with `layer` and `interpolation`.
+        combine: makes coarse maps (N, h, w) of activations (N, channels, h, w).
+    """
+    layer, reason = choose_layer(model, parameters.layer)
+    coarse = combine(activations(model, layer, batch.inputs))
+    maps = enlarge(coarse, input_size(model), parameters.interpolation)
+    return [
+        Answer(values, LOGIT, logit, evaluations=1, layer=layer.name, layer_reason=reason)
+        for values, logit in zip(to_array(maps), batch.logits, strict=True)
+    ]
+
+
+def explain_by_gradients(
+    model: Model, batch: Batch, parameters: Any, combine: Callable[[Tensor, Tensor], Tensor]
+) -> list[Answer]:
+    """Explains a batch by the activations of a layer and the gradients of the scores at it.
+
+    Args:
+        model: the model.
+        batch: inputs and their targets.
+        parameters: message of the method, with `layer` and `interpolation`.
+        combine: makes coarse maps (N, h, w) of activations and gradients (N, channels, h, w).
+    """
+    layer, reason = choose_layer(model, parameters.layer)
+    activation, gradient = activations_and_gradients(model, layer, batch.inputs, batch.targets)
+    maps = enlarge(combine(activation, gradient), input_size(model), parameters.interpolation)
+    dependent = gradient.flatten(1).any(dim=1).tolist()
+    return [
+        Answer(
+            values,
+            LOGIT,
+            logit,
+            evaluations=1,
+            layer=layer.name,
+            layer_reason=reason,
+            warnings=[] if depends else [_no_gradient(layer)],
+        )
+        for values, logit, depends in zip(to_array(maps), batch.logits, dependent, strict=True)
+    ]
+
+
+def to_array(maps: Tensor) -> NDArray[np.float32]:
+    """The maps as float32 on the host."""
+    array: NDArray[np.float32] = maps.float().cpu().numpy()
+    return array
+
+
+def _no_gradient(layer: Layer) -> str:
+    return (
+        f"the score has no gradient at the positions of layer {layer.name!r} on this input: it "
+        "does not depend on them, or only through parts that are saturated; use another layer"
+    )
