@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Never an index of this machine's configuration; one that the environment names is used.
 UV_INSTALL = $(BIN)/uv pip install --no-config --quiet --python $(BIN)/python
 
-.PHONY: demo case-study up test check bench proto stubs lock
+.PHONY: demo case-study up test check faults bench proto stubs lock
 
 # Explains a photo end to end: starts everything, writes ./demo-output, stops everything.
 demo: .venv/ready
@@ -31,6 +31,10 @@ check: .venv/ready
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/pytest --quiet tests/protos/test_lint.py tests/protos/test_stubs.py
+
+# Kills, loses and breaks what it can, in real processes.
+faults: .venv/ready
+	$(BIN)/pytest tests/faults -m "long or not long"
 
 # Prints the benchmark tables.
 bench: .venv/ready

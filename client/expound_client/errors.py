@@ -16,6 +16,7 @@
     ├── UnavailableError
     ├── DeadlineExceededError
     ├── CancelledError
+    ├── WorkerLostError
     ├── PermissionDeniedError
     ├── InternalError
     └── ExplanationFailedError       carries the results that came
@@ -147,6 +148,10 @@ class CancelledError(ExpoundError):
     """The call was cancelled."""
 
 
+class WorkerLostError(ExpoundError):
+    """The workers that ran it were lost, one after the other; it may be what ends them."""
+
+
 class PermissionDeniedError(ExpoundError):
     """The server does not know the caller, or does not allow it."""
 
@@ -200,6 +205,7 @@ _CLASSES: dict[tuple[int, Reason | None], type[ExpoundError]] = {
     (code_pb2.UNAVAILABLE, None): UnavailableError,
     (code_pb2.DEADLINE_EXCEEDED, None): DeadlineExceededError,
     (code_pb2.CANCELLED, None): CancelledError,
+    (code_pb2.ABORTED, Reason.WORKER_LOST): WorkerLostError,
     (code_pb2.UNAUTHENTICATED, None): PermissionDeniedError,
     (code_pb2.PERMISSION_DENIED, None): PermissionDeniedError,
     (code_pb2.INTERNAL, None): InternalError,

@@ -10,6 +10,8 @@ from expound.v1 import model_service_pb2
 class Support(StrEnum):
     """How far a method can be trusted on a model."""
 
+    UNSPECIFIED = "UNSPECIFIED"
+    """It is not known: the worker has not probed the model yet, or could not."""
     SUPPORTED = "SUPPORTED"
     """It does what it promises."""
     APPROXIMATE = "APPROXIMATE"
@@ -30,12 +32,12 @@ class Layer:
 
 @dataclass(frozen=True)
 class Capability:
-    """What a method can do on a model, as a probe at load has found.
+    """What a method can do on a model, as the worker's probe has found.
 
     Attributes:
         method: name of the method.
         support: how far it can be trusted.
-        reason: why no further, and what to use instead; empty where it is supported.
+        reason: why no further, and what to use instead; how the error was measured.
         error: its relative error in the probe: how far its values are from adding up; None for
             methods that promise no sum.
     """

@@ -54,6 +54,8 @@ class Reason(StrEnum):
     """The model gave NaN or infinity."""
     MODEL_ERROR = "MODEL_ERROR"
     """The model raised an error on this input."""
+    WORKER_LOST = "WORKER_LOST"
+    """The workers that ran it were lost, one after the other; it may be what ends them."""
     INTERNAL = "INTERNAL"
     """A defect of Expound; the message has an id that is in the log too."""
 
@@ -78,6 +80,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.OUT_OF_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.NOT_FINITE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.MODEL_ERROR: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.WORKER_LOST: grpc.StatusCode.ABORTED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
 

@@ -24,6 +24,14 @@ def queue(kind: str, pool: str) -> str:
     return kind if pool == DEFAULT_POOL else f"{kind}.{pool}"
 
 
+_BROKER_PREFIX = "expound:celery:"
+
+
+def queue_key(queue: str) -> str:
+    """Key of the list in Redis where the tickets of a queue wait."""
+    return f"{_BROKER_PREFIX}{queue}"
+
+
 CELERY_SETTINGS: dict[str, Any] = {
     "task_serializer": "json",
     "accept_content": ["json"],
@@ -36,7 +44,7 @@ CELERY_SETTINGS: dict[str, Any] = {
     "broker_connection_max_retries": None,
     "broker_pool_acquire_timeout": 5,
     "broker_transport_options": {
-        "global_keyprefix": "expound:celery:",
+        "global_keyprefix": _BROKER_PREFIX,
         "socket_timeout": 5,
         "socket_connect_timeout": 2,
         "socket_keepalive": True,

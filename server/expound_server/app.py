@@ -21,6 +21,7 @@ from expound_server.interceptors.errors import ErrorInterceptor
 from expound_server.interceptors.logging import LoggingInterceptor
 from expound_server.model_servicer import ModelServicer
 from expound_server.models import Models
+from expound_server.recovery import run_recovery
 from expound_server.settings import Settings
 from expound_server.store import Store, connect
 from expound_server.watches import Watches
@@ -58,7 +59,12 @@ class App:
         await self._health.update()
         self._loops = [
             asyncio.create_task(loop)
-            for loop in (self._doorbell.run(), run_deadlines(self._store), self._health.run())
+            for loop in (
+                self._doorbell.run(),
+                run_deadlines(self._store),
+                run_recovery(self._store, self._broker),
+                self._health.run(),
+            )
         ]
         await self._server.start()
         return port

@@ -28,8 +28,17 @@ class Broker:
     async def send_explain(self, explanation_id: str, pool: str) -> None:
         """Sends the ticket of an explanation to a pool. Raises BrokerUnavailable."""
         queue = tasks.queue(tasks.GRADIENT, pool)
+        await self._send(tasks.EXPLAIN, explanation_id, queue=queue)
+
+    async def send_perturb(self, explanation_id: str, method_index: int, pool: str) -> None:
+        """Sends the ticket of a perturbation method to a pool. Raises BrokerUnavailable."""
+        queue = tasks.queue(tasks.PERTURBATION, pool)
+        await self._send(tasks.PERTURB, explanation_id, method_index, queue=queue)
+
+    async def _send(self, task: str, explanation_id: str, *more: int, queue: str) -> None:
+        arguments: list[str | int] = [explanation_id, *more]
         sending = asyncio.get_running_loop().run_in_executor(
-            self._threads, self._send, tasks.EXPLAIN, [explanation_id], queue
+            self._threads, self._send_blocking, task, arguments, queue
         )
         try:
             await asyncio.wait_for(sending, _SEND_TIMEOUT_S)
@@ -37,7 +46,7 @@ class Broker:
             _log.warning("ticket of %s not sent: %s", explanation_id, error)
             raise BrokerUnavailable from error
 
-    def _send(self, task: str, arguments: list[str], queue: str) -> None:
+    def _send_blocking(self, task: str, arguments: list[str | int], queue: str) -> None:
         try:
             self._celery.send_task(task, arguments, queue=queue)
         except OperationalError:

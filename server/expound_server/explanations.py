@@ -26,6 +26,8 @@ _FULL = explanation_pb2.EXPLANATION_VIEW_FULL
 _BASIC = explanation_pb2.EXPLANATION_VIEW_BASIC
 _DEFAULT_PAGE_SIZE = 25
 _NO_RING = -1
+# Free workers listen for what waits; who waits for the answer spares them a ticket for so long.
+_TICKET_DELAY_S = 0.05
 _PAGE_KIND = "explanations"
 # So much before the caller's own deadline, a wait ends with what there is.
 _ANSWER_S = 0.1
@@ -141,12 +143,23 @@ class Explanations:
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
     ) -> tuple[Record, dict[int, bytes]]:
         """Calls a worker if need be; gives the record at its end, or when the wait is over."""
-        wanted = self._look(created, submission, bell, seen_ring, ends_at_s)
-        if not await self._needs_ticket(created):
-            return await wanted
-        calling = self._broker.send_explain(created.explanation_id, submission.pool)
-        found, _ = await asyncio.gather(wanted, calling)
+        found, _ = await asyncio.gather(
+            self._look(created, submission, bell, seen_ring, ends_at_s),
+            self._call_worker(created, submission, bell, seen_ring, ends_at_s),
+        )
         return found
+
+    async def _call_worker(
+        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
+    ) -> None:
+        """Sends a ticket, unless a worker that listened has done the work already."""
+        if not await self._needs_ticket(created):
+            return
+        if ends_at_s > time.monotonic() and not self._stopping:
+            await bell.wait(seen_ring, _TICKET_DELAY_S)
+            if bell.last_ring != seen_ring:
+                return
+        await self._broker.send_explain(created.explanation_id, submission.pool)
 
     async def _needs_ticket(self, created: Created) -> bool:
         if created.outcome == "created":

@@ -7,7 +7,7 @@ from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 
-from expound import records
+from expound import records, tasks
 from expound.v1 import explanation_pb2, worker_pb2
 from expound_server import fields
 from expound_server.errors import ExplanationNotFound
@@ -16,7 +16,7 @@ from expound_server.names import explanation_name
 from expound_server.record import Record
 from expound_server.submission import Submission
 
-_SCRIPTS = ("create", "end", "expire", "delete", "workers")
+_SCRIPTS = ("create", "end", "expire", "sweep", "finish", "delete", "workers")
 _ENTRIES_AT_ONCE = 100
 _RECORDS_AT_ONCE = 100
 
@@ -51,6 +51,26 @@ class Created(NamedTuple):
     outcome: str
     explanation_id: str
     needs_ticket: bool
+
+
+class Unowned(NamedTuple):
+    """A unit of work that is nobody's.
+
+    Attributes:
+        explanation_id: id of its explanation.
+        unit: its name in the record.
+        pool: pool of the explanation's model.
+        lost_for_good: whether its workers were lost so often that it is to be ended.
+        attempt: number of the newest attempt at it; 0 for none.
+        worker: the worker of that attempt, where it was lost; else "".
+    """
+
+    explanation_id: str
+    unit: str
+    pool: str
+    lost_for_good: bool
+    attempt: int
+    worker: str
 
 
 class Store:
@@ -186,6 +206,35 @@ class Store:
     async def expire(self, deadline_error: bytes, ttl_error: bytes, limit: int) -> int:
         """Ends what is past its deadline or ttl; gives how many were due, at most `limit`."""
         return int(await self._run("expire", deadline_error, ttl_error, limit))
+
+    async def sweep(self, max_losses: int, limit: int) -> list[Unowned]:
+        """Looks after the units whose lease has run out, at most `limit`; see `records.script`."""
+        return [
+            Unowned(
+                explanation_id.decode(),
+                unit.decode(),
+                pool.decode(),
+                bool(lost_for_good),
+                int(attempt),
+                worker.decode(),
+            )
+            for explanation_id, unit, pool, lost_for_good, attempt, worker in await self._run(
+                "sweep", max_losses, limit
+            )
+        ]
+
+    async def fail(self, unowned: Unowned, error: bytes) -> None:
+        """Ends a lost unit with an error, unless its worker has ended it after all."""
+        state = explanation_pb2.STATE_FAILED
+        lost = (unowned.unit, unowned.attempt)
+        if unowned.unit == records.EXPLAIN_UNIT:
+            await self._run("end", unowned.explanation_id, state, error, *lost)
+        else:
+            await self._run("finish", unowned.explanation_id, *lost, state, error, b"")
+
+    async def tickets(self, queue: str) -> int:
+        """How many tickets wait in a queue."""
+        return await self._redis.llen(tasks.queue_key(queue))
 
     async def delete(self, explanation_id: str) -> None:
         """Deletes an explanation. Raises ExplanationNotFound."""

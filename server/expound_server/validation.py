@@ -5,6 +5,8 @@ Pure functions over a request and a model's card; nothing is decoded, and no wei
 
 import re
 from collections.abc import Iterator, Sequence
+from heapq import nlargest
+from itertools import takewhile
 
 from google.protobuf.message import Message
 
@@ -15,6 +17,7 @@ from expound_server import tensors
 from expound_server.errors import InvalidRequest, MethodNotImplemented, MethodUnsupported, named
 from expound_server.names import model_name
 
+_NEAREST = 3
 _KEY = re.compile(r"[A-Za-z0-9_]+")
 _VALUES_DTYPES = (tensor_pb2.DATA_TYPE_FLOAT32, tensor_pb2.DATA_TYPE_FLOAT16)
 
@@ -160,16 +163,27 @@ def _label_problem(label: str, model: model_service_pb2.Model) -> str:
     return "is not a label of the model, letter for letter; GetModel lists them"
 
 
+def _shared_start(one: str, other: str) -> int:
+    """How many letters two names begin with in common."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
+def _layer_problem(layer: str, model: model_service_pb2.Model) -> str:
+    names = [known.name for known in model.layers]
+    nearest = nlargest(_NEAREST, names, key=lambda name: _shared_start(name, layer))
+    return (
+        "is not a layer of the model with a spatial output; GetModel lists them, the nearest: "
+        f"{', '.join(nearest) or 'none'}"
+    )
+
+
 def _method_violations(
     method: Message, path: str, model: model_service_pb2.Model
 ) -> Iterator[Violation]:
     fields = method.DESCRIPTOR.fields_by_name
     layer = getattr(method, "layer", "")
     if layer and layer not in {known.name for known in model.layers}:
-        yield Violation(
-            f"{path}.layer",
-            "is not a layer of the model with a spatial output; GetModel lists them",
-        )
+        yield Violation(f"{path}.layer", _layer_problem(layer, model))
     for part, part_path in _parts(method, path):
         if isinstance(part, method_pb2.Baseline):
             if part.HasField("segment_mean") and "segmentation" not in fields:

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: ``python -m tests.bench [round_trip perturbation throughput]``.
+"""Runs the benchmarks: ``python -m tests.bench [round_trip perturbation throughput deep_lift]``.
 
 Prints a table for each and writes the rows to ``tests/bench/results/MACHINE.json``. Machines are
 shared and noisy: each row compares things that were measured in turns in one run, and what counts
@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 
 from expound_worker.memory import keep_freed_memory
-from tests.bench import perturbation, round_trip, throughput
+from tests.bench import deep_lift, perturbation, round_trip, throughput
 from tests.bench.table import Table
 from tests.service import Service
 
@@ -22,6 +22,7 @@ BENCHMARKS = {
     "round_trip": round_trip.run,
     "perturbation": perturbation.run,
     "throughput": throughput.run,
+    "deep_lift": deep_lift.run,
 }
 
 

@@ -13,6 +13,7 @@ from expound.v1 import explanation_pb2, model_service_pb2
 NAME = "explanations/" + "0123456789abcdef" * 2
 CLASSES = (("tabby", 0.6), ("tiger cat", 0.3), ("lynx", 0.1))
 SIZE = 8
+NO_LAYER = "no layer with a spatial output, (N, channels, h, w); use kernel_shap instead"
 
 SEGMENTS = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE) // 16
 WEIGHTS = np.array([0.5, -0.25, 0.125, 0.0])
@@ -62,8 +63,14 @@ def card() -> model_service_pb2.Model:
             model_service_pb2.Capability(
                 method="grad_cam",
                 support=model_service_pb2.Capability.SUPPORT_UNSUPPORTED,
-                reason="no layer with a spatial output",
+                reason=NO_LAYER,
             ),
+            model_service_pb2.Capability(
+                method="layer_cam",
+                support=model_service_pb2.Capability.SUPPORT_UNSUPPORTED,
+                reason=NO_LAYER,
+            ),
+            model_service_pb2.Capability(method="lrp"),
         ],
         preprocessing="in words",
         preprocessing_steps=model_service_pb2.Preprocessing(

@@ -236,9 +236,15 @@ def test_methods_of_a_model_tells_what_each_can_do_on_it(
         if line.startswith("│")
     }
     assert told["saliency"] == ["supported", "", ""]
-    assert told["deep_lift"] == ["approximate", "0.012", "not exact"]
-    assert told["grad_cam"][:2] == ["unsupported", ""]
-    assert told["grad_cam"][2].startswith("no layer with a spatial")
+    assert told["deep_lift"] == ["approximate", "0.012", "1"]
+    assert told["grad_cam"] == told["layer_cam"] == ["unsupported", "", "2"]
+    assert told["lrp"] == ["not known yet", "", ""]
+    assert told["rise"][0] == "not implemented yet"
+    assert max(map(len, lines)) <= 80
+    assert [line.rstrip() for line in lines[-2:]] == [
+        "1 not exact",
+        "2 no layer with a spatial output, (N, channels, h, w); use kernel_shap instead",
+    ]
 
 
 @pytest.mark.parametrize(

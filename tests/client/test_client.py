@@ -44,6 +44,8 @@ def test_an_explanation_gives_maps_by_the_keys_of_their_methods(client: Client) 
     assert saliency.values.dtype == np.float32
     assert np.array_equal(saliency.values, canned.gradient())
     assert (saliency.convergence_delta, saliency.standard_error) == (0.001, None)
+    assert (saliency.completeness_error, saliency.n_steps) == (0.002, 50)
+    assert (lime.completeness_error, lime.n_steps) == (None, None)
     assert saliency.target.label == "tabby"
     assert saliency.target.probability == pytest.approx(0.6)
     assert lime.segments is not None and np.array_equal(lime.segments, canned.SEGMENTS)
@@ -53,6 +55,9 @@ def test_an_explanation_gives_maps_by_the_keys_of_their_methods(client: Client) 
     assert result.provenance.model_version == "1"
     assert result.methods["lime"].duration_s == 0.5
     assert lime.overlay().size == saliency.heatmap().size == (8, 8)
+    assert lime.masked(sign="negative").mode == "RGB"
+    assert lime.alpha_scaled(canned.png(), sign="positive").mode == "RGBA"
+    assert saliency.heatmap(sign="all", outlier_perc=5, color_bar=True).width > 192
 
 
 def test_a_key_without_a_map_says_why(client: Client, service: FakeService) -> None:
@@ -313,6 +318,8 @@ def test_a_model_tells_all_of_its_card(client: Client) -> None:
     assert (model.name, model.input_shape, model.labels[2]) == ("small", (3, 8, 8), "lynx")
     assert model.layers[0].output_shape == (4, 4, 4)
     assert model.capabilities["grad_cam"].support == "UNSUPPORTED"
+    assert model.capabilities["grad_cam"].error is None
+    assert model.capabilities["deep_lift"].error == 0.0123
     assert model.preprocessing is not None and model.preprocessing.resize == 8
     with pytest.raises(errors.ModelNotFoundError):
         client.model("large")

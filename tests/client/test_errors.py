@@ -29,6 +29,7 @@ CLASSES = {
     Reason.OUT_OF_MEMORY: errors.ResourceExhaustedError,
     Reason.NOT_FINITE: errors.ModelFailedError,
     Reason.MODEL_ERROR: errors.ModelFailedError,
+    Reason.WORKER_LOST: errors.WorkerLostError,
     Reason.INTERNAL: errors.InternalError,
 }
 UNAVAILABLE = {reason for reason, code in STATUS_CODES.items() if code.name == "UNAVAILABLE"}

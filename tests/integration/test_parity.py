@@ -42,7 +42,9 @@ def test_integrated_gradients_equal_captums_and_sum_to_the_difference(
     reference, delta = captum.attr.IntegratedGradients(module).attribute(
         image, target=ours.target.index, n_steps=20, return_convergence_delta=True
     )
-    same(ours.values, reference)
+    # An activation at the edge of ReLU6 falls on either side by rounding, so that batches of other
+    # sizes differ: on EfficientNet-Lite0 float32 is 1e-3 from float64.
+    same(ours.values, reference, tolerance=2e-3)
     assert ours.convergence_delta == pytest.approx(float(delta), abs=1e-3)
     with torch.inference_mode():
         ends = module(torch.cat([image, torch.zeros_like(image)]))[:, ours.target.index]

@@ -8,7 +8,8 @@ from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
 from torch import Tensor
 
 from expound_worker.models.model import Model
-from tests.numeric import models
+from tests.numeric import cuts, models
+from tests.numeric.classifiers import DOZEN
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -29,6 +30,12 @@ def efficientnet() -> Model:
 @pytest.fixture(scope="session")
 def cifar() -> Model:
     return models.cifar_net()
+
+
+@pytest.fixture(scope="session", params=DOZEN)
+def classifier(request: pytest.FixtureRequest) -> cuts.Classifier:
+    """Each of the dozen in turn; one at a time is held, whatever the number of tests."""
+    return cuts.load(request.param)
 
 
 @pytest.fixture

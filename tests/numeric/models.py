@@ -1,5 +1,6 @@
 """The two models that numeric tests run on, and what they ask of them."""
 
+import copy
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from expound import parameters
 from expound_worker.methods.method import Answer
 from expound_worker.models.efficientnet_lite0 import build
+from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.models.networks import Cifar
@@ -36,7 +38,7 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
         preprocessing=preprocessing,
         labels=(),
         class_count=class_count,
-        layers=(),
+        layers=find_layers(module, shape, torch.device("cpu")),
         batch_size=batch_size,
         chunk_size=batch_size,
     )
@@ -58,6 +60,42 @@ def cifar_net() -> Model:
         input_shape=(3, 32, 32), resize=None, mean=(0.5,) * 3, std=(0.5,) * 3
     )
     return make_model(module, preprocessing, batch_size=16)
+
+
+def cifar_of_modules(model: Model) -> nn.Sequential:
+    """The network of `cifar_net` with a module for each function, as Captum and shap ask for."""
+    found, sharpen = copy.deepcopy(model.module).children()
+    assert isinstance(found, Cifar)
+    for parameter in found.fc3.parameters():
+        parameter.copy_(sharpen(parameter))
+    return nn.Sequential(
+        *(found.conv1, nn.ReLU(), *apart(nn.MaxPool2d(2))),
+        *(found.conv2, nn.ReLU(), *apart(nn.MaxPool2d(2)), nn.Flatten()),
+        *(found.fc1, nn.ReLU(), found.fc2, nn.ReLU(), found.fc3),
+    )
+
+
+def apart(pool: nn.MaxPool2d) -> list[nn.Module]:
+    """A pool with a tensor of its own to start from.
+
+    Captum's DeepLift is wrong where a pool follows a ReLU at once: it hangs the rules of both on
+    the tensor between them, and that of the ReLU runs first.
+    """
+    return [nn.AvgPool2d(1), pool]
+
+
+class ScaledGradient(nn.Module):
+    """Gives what it is given, and scales the gradient: no rule can know of that."""
+
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, values: Tensor) -> Tensor:
+        passed = values.clone()
+        if passed.requires_grad:
+            passed.register_hook(lambda gradient: gradient * self.factor)
+        return passed
 
 
 class Sharpen(nn.Module):

@@ -148,7 +148,7 @@ class HandWorker:
 
     def next_ticket(self, queue: str = tasks.GRADIENT) -> dict[str, Any]:
         """Waits for a ticket and takes it: its task's name, arguments and content type."""
-        found = self.redis.brpop([self._queue_key(queue)], timeout=10)
+        found = self.redis.brpop([tasks.queue_key(queue)], timeout=10)
         if found is None:
             raise TimeoutError(f"no ticket came to {queue}")
         message = json.loads(found[1])
@@ -162,11 +162,7 @@ class HandWorker:
 
     def tickets(self, queue: str = tasks.GRADIENT) -> int:
         """Number of tickets that wait in a queue."""
-        return int(self.redis.llen(self._queue_key(queue)))
-
-    def _queue_key(self, queue: str) -> str:
-        prefix: str = tasks.CELERY_SETTINGS["broker_transport_options"]["global_keyprefix"]
-        return f"{prefix}{queue}"
+        return int(self.redis.llen(tasks.queue_key(queue)))
 
     def record(self, explanation_id: str) -> dict[bytes, bytes]:
         """The fields of a record."""

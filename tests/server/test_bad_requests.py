@@ -13,7 +13,7 @@ from expound.v1.explanation_pb2 import ExplainRequest
 from expound.v1.explanation_service_pb2 import GetExplanationRequest
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server
-from tests.server.hand_worker import SUPPORTED, HandWorker
+from tests.server.hand_worker import SUPPORTED, HandWorker, model
 
 Change = Callable[[ExplainRequest], object]
 
@@ -253,6 +253,22 @@ async def test_a_wrong_field_is_named(
     assert list(refused.fields) == fields
     assert all(refused.fields.values())
     assert worker.tickets() == 0
+
+
+async def test_an_unknown_layer_is_refused_with_the_nearest_ones(
+    server: Server, worker: HandWorker
+) -> None:
+    card = model("deep")
+    for name in ("stem", "layer4.0", "layer4.1.conv1", "layer4.1.conv2", "layer4.1"):
+        card.layers.add(name=name, kind="Conv2d", output_shape=[4, 4, 3])
+    worker.publish(card)
+    request = explain_request("grad_cam")
+    request.model = "deep"
+    request.methods[0].grad_cam.layer = "layer4.1.conv3"
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.fields["methods[0].grad_cam.layer"].endswith(
+        "the nearest: layer4.1.conv1, layer4.1.conv2, layer4.1"
+    )
 
 
 async def test_everything_wrong_is_told_at_once(server: Server) -> None:

@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from expound_worker.jobs import Jobs
 from expound_worker.loop import DeviceLoop
 from expound_worker.models.model import Model
 from tests.numeric.models import cifar_net
@@ -158,35 +157,6 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
         gate.open.set()
         second.result(DEADLINE_S)
     assert order == ["chunk after 1"]
-
-
-def test_no_more_jobs_run_than_there_is_room_for() -> None:
-    jobs = Jobs(limit=2)
-    release, running = threading.Event(), threading.Semaphore(0)
-
-    def job() -> None:
-        running.release()
-        assert release.wait(DEADLINE_S)
-
-    for _ in range(2):
-        jobs.start(job)
-        assert running.acquire(timeout=DEADLINE_S)
-    third = threading.Thread(target=jobs.start, args=(job,))
-    third.start()
-    assert not running.acquire(timeout=0.1)
-    release.set()
-    assert running.acquire(timeout=DEADLINE_S)
-    third.join(DEADLINE_S)
-    jobs.join()
-
-
-def test_a_job_that_raises_makes_room_for_the_next() -> None:
-    jobs = Jobs(limit=1)
-    done = threading.Event()
-    jobs.start(lambda: 1 / 0)  # type: ignore[arg-type]
-    jobs.start(done.set)
-    assert done.wait(DEADLINE_S)
-    jobs.join()
 
 
 def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:

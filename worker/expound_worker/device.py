@@ -1,20 +1,26 @@
 """The device of a worker's child process: its models, its store and the work it runs."""
 
 import logging
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from expound import tasks
+from expound.v1 import worker_pb2
+from expound.v1.model_service_pb2 import Capability
 from expound_worker import explain, perturb
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.jobs import Jobs
+from expound_worker.leases import Leases
 from expound_worker.loop import DeviceLoop
+from expound_worker.models.capabilities import capabilities_at_load
 from expound_worker.models.cards import resource_name, worker_card
+from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
+from expound_worker.prober import Prober
 from expound_worker.settings import Settings
 from expound_worker.store import Store
 
@@ -42,26 +48,36 @@ class Device:
             health_check_interval=15,
         )
         self._store = Store(client, settings.worker)
+        self._leases = Leases(self._store)
         self._models = Registry.load(settings.models, settings.pool)
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
         self._loop = DeviceLoop(self._explain_ready, self._listen)
         self._job_models = self._models.forwarding(self._loop.forward)
-        self._jobs = Jobs(MAX_JOBS)
-        card = worker_card(settings, self._models)
-        self._heartbeat = Heartbeat(self._store, card, settings.heartbeat_file)
+        self._jobs = Jobs(MAX_JOBS, self._perturb, self._next_job)
+        self._capabilities: dict[str, Sequence[Capability]] = {
+            model.name: capabilities_at_load(model) for model in self._models
+        }
+        self._heartbeat = Heartbeat(self._store, self._card(), settings.heartbeat_file)
+        self._prober = Prober(client, self._models, self._learn)
 
     def start(self) -> None:
         """Takes work, and tells that the worker lives, from now on and until `stop`."""
-        self._loop.start(listening=tasks.GRADIENT in self._settings.kinds.split(","))
+        self._leases.start()
+        kinds = self._settings.kinds.split(",")
+        self._loop.start(listening=tasks.GRADIENT in kinds)
+        self._jobs.start(listening=tasks.PERTURBATION in kinds)
         self._heartbeat.start()
+        self._prober.start()
         names = ", ".join(model.name for model in self._models)
         logger.info("worker %s serves %s", self._settings.worker, names)
 
     def stop(self) -> None:
         """Ends what it has begun, and stops telling that the worker lives."""
         self._loop.stop_listening()
-        self._jobs.join()
+        self._prober.stop()
+        self._jobs.stop()
         self._loop.stop()
+        self._leases.stop()
         self._heartbeat.stop()
 
     def explain(self, explanation_id: str) -> None:
@@ -70,16 +86,27 @@ class Device:
 
     def perturb(self, explanation_id: str, method_index: int) -> None:
         """Starts one perturbation method of an explanation, unless another worker has it."""
-        self._jobs.start(partial(self._perturb, explanation_id, method_index))
+        self._jobs.offer(explanation_id, method_index)
+
+    def _card(self) -> worker_pb2.WorkerCard:
+        return worker_card(self._settings, self._models, self._capabilities)
+
+    def _learn(self, model: Model, capabilities: Sequence[Capability]) -> None:
+        self._capabilities[model.name] = capabilities
+        self._heartbeat.update(self._card())
 
     def _explain_ready(self, explanation_id: str) -> bool:
         works = self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
         if works:
-            explain.run(works, self._models, self._hand_out)
+            with self._leases.held([work.unit for work in works]):
+                explain.run(works, self._models, self._hand_out)
         return bool(works)
 
     def _listen(self) -> str | None:
         return self._store.next_ready(self._settings.pool, _LISTEN_S)
+
+    def _next_job(self) -> tuple[str, int] | None:
+        return self._store.next_job(self._settings.pool, _LISTEN_S)
 
     def _hand_out(self, explanation_id: str, method_index: int) -> None:
         queue = tasks.queue(tasks.PERTURBATION, self._settings.pool)
@@ -87,5 +114,8 @@ class Device:
 
     def _perturb(self, explanation_id: str, method_index: int) -> None:
         work = self._store.take(explanation_id, str(method_index))
-        if work is not None:
-            perturb.run(work, method_index, self._job_models)
+        if work is None:
+            return
+        again = work.unit.attempt > 1
+        with self._leases.held([work.unit]), self._jobs.alone() if again else nullcontext():
+            perturb.run(work, method_index, self._job_models, self._jobs.stopping)

@@ -62,6 +62,10 @@ def run(works: Sequence[Work], models: Registry, hand_out: HandOut) -> None:
     others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
     done = [[_predicting(explanation)] for explanation in explanations]
     if others:
+        done = [
+            [*calls, explanation.unit.offering(others)]
+            for explanation, calls in zip(explanations, done, strict=True)
+        ]
         for explanation, written in zip(explanations, _call(store, done), strict=True):
             for index in others if written else ():
                 hand_out(explanation.unit.explanation_id, index)

@@ -21,6 +21,7 @@ class Heartbeat:
     def __init__(self, store: Store, card: worker_pb2.WorkerCard, file: str) -> None:
         self._store = store
         self._card = card.SerializeToString()
+        self._told = b""
         self._file = Path(file) if file else None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
@@ -28,6 +29,10 @@ class Heartbeat:
     def start(self) -> None:
         """Beats from now on."""
         self._thread.start()
+
+    def update(self, card: worker_pb2.WorkerCard) -> None:
+        """Tells of a new card from the next beat on."""
+        self._card = card.SerializeToString()
 
     def stop(self) -> None:
         """Stops, and takes the worker off the list of those that live."""
@@ -51,5 +56,8 @@ class Heartbeat:
                 return
 
     def _beat(self) -> None:
-        if self._store.run("heartbeat", self._store.worker, ALIVE_MS, b"") == 0:
-            self._store.run("heartbeat", self._store.worker, ALIVE_MS, self._card)
+        card = self._card
+        unchanged = b"" if card == self._told else card
+        if self._store.run("heartbeat", self._store.worker, ALIVE_MS, unchanged) == 0:
+            self._store.run("heartbeat", self._store.worker, ALIVE_MS, card)
+        self._told = card

@@ -1,5 +1,6 @@
 """The unit of one perturbation method: a job that tells how far it is, and can be stopped."""
 
+import threading
 import time
 from collections.abc import Callable, Sequence
 
@@ -7,6 +8,7 @@ import torch
 
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
+from expound_worker.checkpoints import Released, Scores, checkpointed
 from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
 from expound_worker.images import prepare
@@ -20,13 +22,19 @@ PROGRESS_PERIOD_S = 0.25
 CHECK_PERIOD_S = 0.05
 
 
-def run(work: Work, index: int, models: Registry) -> None:
-    """Runs method number `index` of the request on every input, and writes what it finds."""
+def run(work: Work, index: int, models: Registry, stopping: threading.Event) -> None:
+    """Runs method number `index` of the request on every input, and writes what it finds.
+
+    When the worker stops, what there is is kept, and the method given back.
+    """
     try:
         try:
-            result = _attribute(work, index, models)
+            result = _attribute(work, index, models, Scores(work.unit, stopping))
         except Stopped:
             raise
+        except Released:
+            work.unit.release()
+            return
         except Exception as error:
             end = work.unit.failing(describe(error, method_path(work.request, index)))
         else:
@@ -37,26 +45,28 @@ def run(work: Work, index: int, models: Registry) -> None:
     work.unit.store.run_all([end])
 
 
-def _attribute(work: Work, index: int, models: Registry) -> explanation_pb2.MethodResult:
+def _attribute(
+    work: Work, index: int, models: Registry, scores: Scores
+) -> explanation_pb2.MethodResult:
     request = work.request
-    model = find_model(request, models)
+    model = checkpointed(find_model(request, models), scores)
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
     targets = explained(model, work.predictions.predictions, request.target)
     result = explanation_pb2.MethodResult()
-    progress = _Progress(work.unit, method.key, len(request.inputs))
-    for number, (source, scores) in enumerate(zip(request.inputs, targets, strict=True)):
+    progress = _Progress(work.unit, method.key, len(request.inputs), scores)
+    for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
         image = prepare(source, number, model.preprocessing).to(model.device)
         with torch.inference_mode():
             answers = PERTURBATION_METHODS[name].attribute(
                 model,
                 image,
-                [score.index for score in scores],
+                [score.index for score in classes],
                 getattr(method, name),
                 request.seed,
-                progress.of_input(number, scores),
+                progress.of_input(number, classes),
             )
-        for score, answer in zip(scores, answers, strict=True):
+        for score, answer in zip(classes, answers, strict=True):
             result.attributions.append(to_attribution(answer, number, score, request.output))
     result.progress.CopyFrom(progress.last)
     result.progress.ClearField("time_left")
@@ -66,11 +76,12 @@ def _attribute(work: Work, index: int, models: Registry) -> explanation_pb2.Meth
 class _Progress:
     """Writes the progress of a method over all its inputs, not more often than is of use."""
 
-    def __init__(self, unit: Unit, key: str, input_count: int) -> None:
+    def __init__(self, unit: Unit, key: str, input_count: int, scores: Scores) -> None:
         self.last = explanation_pb2.Progress()
         self._unit = unit
         self._key = key
         self._input_count = input_count
+        self._scores = scores
         self._done_before = 0
         self._started_s = time.monotonic()
         self._written_s = float("-inf")
@@ -99,6 +110,8 @@ class _Progress:
         speed = self.last.evaluations_done / max(now_s - self._started_s, 1e-9)
         left = max(self.last.evaluations_total - self.last.evaluations_done, 0)
         self.last.time_left.FromNanoseconds(int(left / speed * 1e9) if speed else 0)
+        if self._scores.repeating:
+            return
         if now_s - self._written_s >= PROGRESS_PERIOD_S or left == 0:
             self._unit.write_progress(
                 explanation_pb2.MethodProgressed(

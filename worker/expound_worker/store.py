@@ -11,7 +11,18 @@ from redis.exceptions import NoScriptError
 from expound import records
 from expound.v1 import explanation_pb2
 
-_SCRIPTS = ("claim", "claim_ready", "write", "finish", "end", "heartbeat")
+_SCRIPTS = (
+    "claim",
+    "claim_ready",
+    "offer",
+    "checkpoint",
+    "renew",
+    "release",
+    "write",
+    "finish",
+    "end",
+    "heartbeat",
+)
 
 
 class Stopped(Exception):
@@ -94,6 +105,25 @@ class Store:
         )
         return None if popped is None else popped[1].decode()
 
+    def next_job(self, pool: str, timeout_s: float) -> tuple[str, int] | None:
+        """Waits for a perturbation method that no worker has: explanation id and method index.
+
+        It is this worker's alone to take.
+        """
+        popped = cast(
+            tuple[bytes, bytes, float] | None,
+            self.client.bzpopmin(records.jobs_key(pool), timeout_s),
+        )
+        if popped is None:
+            return None
+        explanation_id, unit = popped[1].decode().split()
+        return explanation_id, int(unit)
+
+    def renew(self, units: "Sequence[Unit]") -> None:
+        """Renews the leases of claimed units, as far as they are this worker's yet."""
+        names = [part for unit in units for part in (unit.explanation_id, unit.name, unit.attempt)]
+        self.run("renew", *names)
+
     def _send(self, calls: Sequence[Call]) -> list[Any]:
         with self.client.pipeline(transaction=False) as pipeline:
             for call in calls:
@@ -144,6 +174,24 @@ class Unit:
         call = self._call("write", "progress", payload, f"{self.name}:progress", kept)
         if not self.store.run_all([call])[0]:
             raise Stopped
+
+    def checkpoint(self) -> bytes:
+        """What an attempt before this one has kept; b"" for nothing."""
+        key = records.checkpoint_key(self.explanation_id, self.name)
+        return cast(bytes | None, self.store.client.get(key)) or b""
+
+    def write_checkpoint(self, content: bytes) -> None:
+        """Keeps what a later attempt needs to go on. Raises Stopped."""
+        if not self.store.run_all([self._call("checkpoint", content)])[0]:
+            raise Stopped
+
+    def release(self) -> None:
+        """Gives the unit back, for another worker to take at once."""
+        self.store.run_all([self._call("release")])
+
+    def offering(self, indices: Sequence[int]) -> Call:
+        """Puts methods where workers look for jobs, by whom this unit ``explain`` is held."""
+        return Call("offer", (self.explanation_id, self.attempt, *map(str, indices)))
 
     def claiming(self, index: int) -> Call:
         """Takes a method of the explanation whose unit ``explain`` this is."""

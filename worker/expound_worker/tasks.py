@@ -28,20 +28,34 @@ _device: "Device | None" = None
 def _start(**_: object) -> None:
     global _device
     logging.getLogger("expound_worker").setLevel(logging.INFO)
+    try:
+        _device = _load()
+    except Exception:
+        # Celery would let a child live that can do nothing.
+        logger.exception("the worker cannot start")
+        os.kill(os.getppid(), FAILED_START)
+
+
+def _load() -> "Device | None":
+    """Loads the models and begins; None where their entries are wrong, which the parent is told."""
     # Only the child loads torch and the models: the process that waits for tickets stays small.
+    import torch
+
     from expound_worker.device import Device
     from expound_worker.memory import keep_freed_memory
     from expound_worker.models.entry import EntryError
 
     keep_freed_memory()
-
+    # Maps add up to the precision of float32; cuDNN would round to ten bits.
+    torch.backends.cudnn.allow_tf32 = False
     try:
-        _device = Device(Settings.from_environment(os.environ), send=_send)
+        device = Device(Settings.from_environment(os.environ), send=_send)
     except EntryError as error:
         logger.error("the worker cannot start: %s", error)
         os.kill(os.getppid(), FAILED_START)
-    else:
-        _device.start()
+        return None
+    device.start()
+    return device
 
 
 @worker_process_shutdown.connect

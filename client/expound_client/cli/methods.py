@@ -18,7 +18,12 @@ from expound_client.method import choices
 from expound_client.methods import METHODS
 from expound_client.models import Capability, Support
 
-_COLORS = {Support.SUPPORTED: "green", Support.APPROXIMATE: "yellow", Support.UNSUPPORTED: "red"}
+_SHOWN = {
+    Support.UNSPECIFIED: Text("not known yet", "dim"),
+    Support.SUPPORTED: Text("supported", "green"),
+    Support.APPROXIMATE: Text("approximate", "yellow"),
+    Support.UNSUPPORTED: Text("unsupported", "red"),
+}
 _PARTS = (method_pb2.Segmentation, method_pb2.Baseline, method_pb2.NoiseTunnel)
 
 
@@ -35,7 +40,12 @@ def methods(model: str | None, address: str) -> None:
     with Client(address) as client:
         card = client.model(model)
     console.print(f"{card.name}, version {card.version}: {card.preprocessing_description}")
-    console.print(_capabilities(card.capabilities))
+    reasons = _reasons(card.capabilities)
+    console.print(_capabilities(card.capabilities, reasons))
+    notes = Table.grid(Column(justify="right"), "", padding=(0, 1))
+    for number, reason in enumerate(reasons, start=1):
+        notes.add_row(str(number), Text(reason))
+    console.print(notes)
 
 
 def _catalogue() -> Table:
@@ -59,16 +69,23 @@ def _parts() -> Table:
     return table
 
 
-def _capabilities(capabilities: dict[str, Capability]) -> Table:
-    table = Table("method", "support", Column("error", justify="right"), "why")
+def _reasons(capabilities: dict[str, Capability]) -> list[str]:
+    """The reasons in the order of the methods, each once: many methods share theirs."""
+    told = (capabilities[name].reason for name in METHODS if name in capabilities)
+    return list(dict.fromkeys(filter(None, told)))
+
+
+def _capabilities(capabilities: dict[str, Capability], reasons: list[str]) -> Table:
+    """What is known of each method; its reason by the number that it has in `reasons`, from 1."""
+    table = Table("method", "support", Column("error", justify="right"), "why, below")
     for name in METHODS:
         known = capabilities.get(name)
         if known is None:
-            table.add_row(name, Text("not implemented yet", "dim"), "", "")
+            table.add_row(name, Text("not implemented yet", "dim"))
         else:
-            support = Text(known.support.lower(), _COLORS[known.support])
             error = "" if known.error is None else f"{known.error:.2g}"
-            table.add_row(name, support, error, Text(known.reason))
+            why = str(reasons.index(known.reason) + 1) if known.reason else ""
+            table.add_row(name, _SHOWN[known.support], error, why)
     return table
 
 

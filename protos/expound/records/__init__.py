@@ -14,24 +14,32 @@ Keys, all under ``expound:``
 ``explanation:ID``          hash    the record, its fields below
 ``explanation:ID:input:N``  string   serialised ``Input`` number N of the request
 ``explanation:ID:result:N`` string serialised ``MethodResult`` with the attributions of method N
+``explanation:ID:checkpoint:N`` string what a later attempt at method N needs to go on
 ``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
 ``request:REQUEST_ID``      string   ``ID HASH`` of the request that used this id first
 ``index``                   zset     ids by time of creation
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``ready:POOL``              zset     ids that no worker has taken, by time of creation
 ``ready:POOL:GROUP``        zset     those of them that can run as one batch
+``jobs:POOL``               zset     ``ID UNIT`` of methods that no worker has taken, by time of
+                                     creation
+``leases``                  zset     ``ID UNIT`` of open units by the time until which they are
+                                     somebody's, a worker's or a ticket's
 ``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
 ``workers``                 zset     workers by the time until which they count as alive
+``capabilities:PROBED``     string   serialised ``Model`` with what the methods can do on a model,
+                                     and no more
 ``doorbell``                channel ``ID`` of what has ended, or is deleted
 ``doorbell:progress``       channel ``ID`` of what anything else happened to
 ==========================  ======  ==========================================================
 
-Fields of a record: ``pool``, ``model``, ``group``, ``request`` (serialised, resolved, without inputs), ``state``, ``error``,
-``sequence``, ``methods`` and ``inputs`` (how many), ``open`` (methods not ended), ``create_time``,
-``end_time``, ``deadline``, ``expire_time`` (microseconds), ``predictions`` (serialised
-``PredictionsReady``), ``provenance`` (serialised), and per unit U: ``U:state``, ``U:attempt``,
-``U:worker``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
-(serialised ``MethodProgressed`` without partial maps).
+Fields of a record: ``pool``, ``model``, ``group``, ``request`` (serialised, resolved, without
+inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
+(methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
+``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), and per unit U:
+``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
+``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress`` (serialised
+``MethodProgressed`` without partial maps).
 
 Fields of an event: ``time`` (microseconds) and ``kind``: ``state`` (with ``state``, ``error``),
 ``predictions`` (with ``payload``), ``method`` (with ``unit``, ``state``, ``error``, ``attempt``),
@@ -57,6 +65,16 @@ def ready_key(pool: str) -> str:
     return f"{PREFIX}ready:{pool}"
 
 
+def jobs_key(pool: str) -> str:
+    """Key of the methods that wait for a worker of a pool."""
+    return f"{PREFIX}jobs:{pool}"
+
+
+def checkpoint_key(explanation_id: str, unit: str) -> str:
+    """Key of what a later attempt at a method needs to go on."""
+    return f"{record_key(explanation_id)}:checkpoint:{unit}"
+
+
 def input_key(explanation_id: str, index: int) -> str:
     """Key of one input of an explanation."""
     return f"{record_key(explanation_id)}:input:{index}"
@@ -70,6 +88,15 @@ def result_key(explanation_id: str, index: int) -> str:
 def events_key(explanation_id: str) -> str:
     """Key of an explanation's stream of events."""
     return f"{record_key(explanation_id)}:events"
+
+
+def capabilities_key(probed: str) -> str:
+    """Key of what the methods can do on a model.
+
+    Args:
+        probed: names all that decides it: the model, and the code and libraries that found it.
+    """
+    return f"{PREFIX}capabilities:{probed}"
 
 
 def script(name: str) -> str:
@@ -96,6 +123,19 @@ def script(name: str) -> str:
                    one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
     ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:
                    error for a deadline, error for a ttl, how many at most; gives how many it saw.
+    ``offer``      puts methods where workers look for jobs; ARGV: id, attempt at ``explain``,
+                   units…; gives 1, or 0 when it is not this attempt's any more.
+    ``checkpoint``  keeps what a later attempt needs to go on; ARGV: id, unit, attempt, content;
+                   gives 1, or 0 when it is not this attempt's any more.
+    ``renew``      renews leases; ARGV: id, unit, attempt…; gives for each 1, or 0 when it is not
+                   this attempt's any more.
+    ``release``    gives a running unit back, for another worker to take at once; ARGV: id, unit,
+                   attempt; gives 1, or 0 when it is not this attempt's any more.
+    ``sweep``      looks after the units whose lease has run out: those of lost workers are given
+                   back, after a while; ARGV: how often a unit may be lost, how many at most; gives
+                   ``{id, unit, pool, 0, attempt, ""}`` for each that needs a ticket, and ``{id,
+                   unit, pool, 1, attempt, worker}`` for each that was lost once too often, for the
+                   caller to end.
     ``delete``     removes an explanation; ARGV: id; gives 1, or 0 for no such.
     ``heartbeat``  says that a worker lives; ARGV: worker, how long (ms), card or ""; gives 1, or 0
                    when the card has to be sent.

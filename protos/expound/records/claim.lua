@@ -2,7 +2,7 @@ local id, unit, worker, content, explain_attempt = ARGV[1], ARGV[2], ARGV[3], AR
 if explain_attempt and not holds(id, 'explain', explain_attempt) then
   return nil
 end
-local attempt = claim(id, unit, worker)
+local attempt = claim(id, unit, worker, explain_attempt)
 if not attempt then
   return nil
 end

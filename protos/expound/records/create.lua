@@ -20,8 +20,8 @@ local expires = created + ttl_us
 local deadline = created + timeout_us
 local inputs = #ARGV - FIRST_INPUT + 1
 redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', PENDING, 'error', '',
-  'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods, 'open', methods, 'inputs', inputs,
-  'create_time', integer(created), 'deadline', integer(deadline), 'expire_time', integer(expires),
+  'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods, 'open', methods,
+  'inputs', inputs, 'create_time', integer(created), 'deadline', integer(deadline), 'expire_time', integer(expires),
   'explain:state', PENDING, 'explain:attempt', 0)
 for method = 0, methods - 1 do
   redis.call('HSET', key, method .. ':state', PENDING, method .. ':attempt', 0)
@@ -39,7 +39,7 @@ end
 redis.call('ZADD', PREFIX .. 'index', integer(created), id)
 redis.call('ZADD', PREFIX .. 'deadlines', integer(math.min(deadline, expires)), id)
 emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
-redis.call('ZADD', ready_key(pool), integer(created), id)
-redis.call('ZADD', group_key(pool, group), integer(created), id)
+ready(id)
+lease(id, 'explain', LEASE_US)
 local waiting = redis.call('ZCARD', group_key(pool, group))
 return {'created', id, waiting == 1 and 1 or 0}

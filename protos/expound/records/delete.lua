@@ -5,8 +5,12 @@ if not record[1] then
   return 0
 end
 unready(id)
+unlease(id, 'explain')
 local gone = {key, key .. ':events'}
 for method = 0, record[1] - 1 do
+  unoffer(id, integer(method))
+  unlease(id, integer(method))
+  gone[#gone + 1] = checkpoint_key(id, integer(method))
   gone[#gone + 1] = key .. ':result:' .. integer(method)
 end
 for input = 0, record[2] - 1 do

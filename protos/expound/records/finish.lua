@@ -5,6 +5,7 @@ end
 local key = record_key(id)
 if unit == 'explain' then
   redis.call('HSET', key, 'explain:state', state, 'explain:end_time', integer(now_us()))
+  unlease(id, unit)
   return 1
 end
 if result ~= '' then

@@ -53,14 +53,53 @@ local function group_key(pool, group)
   return ready_key(pool) .. ':' .. group
 end
 
+-- Every open unit is leased until some time: to the worker that runs it, or to the ticket that is out
+-- for it. What a worker does within the unit `explain` is under the lease of that one. When a lease
+-- runs out, a server looks after the unit.
+local LEASES = PREFIX .. 'leases'
+local LEASE_US = 10000000
+
+local function lease(id, unit, period_us)
+  redis.call('ZADD', LEASES, integer(now_us() + period_us), id .. ' ' .. unit)
+end
+
+local function leased(id, unit)
+  return redis.call('ZSCORE', LEASES, id .. ' ' .. unit)
+end
+
+local function unlease(id, unit)
+  redis.call('ZREM', LEASES, id .. ' ' .. unit)
+end
+
+local function ready(id)
+  local record = redis.call('HMGET', record_key(id), 'pool', 'group', 'create_time')
+  redis.call('ZADD', ready_key(record[1]), record[3], id)
+  redis.call('ZADD', group_key(record[1], record[2]), record[3], id)
+end
+
 local function unready(id)
   local record = redis.call('HMGET', record_key(id), 'pool', 'group')
   redis.call('ZREM', ready_key(record[1]), id)
   redis.call('ZREM', group_key(record[1], record[2]), id)
 end
 
+-- Where perturbation methods wait for a worker of their pool, each as `ID UNIT`.
+local function jobs_key(pool)
+  return PREFIX .. 'jobs:' .. pool
+end
+
+local function offer(id, unit)
+  local record = redis.call('HMGET', record_key(id), 'pool', 'create_time')
+  redis.call('ZADD', jobs_key(record[1]), record[2], id .. ' ' .. unit)
+  lease(id, unit, LEASE_US)
+end
+
+local function unoffer(id, unit)
+  redis.call('ZREM', jobs_key(redis.call('HGET', record_key(id), 'pool')), id .. ' ' .. unit)
+end
+
 -- Takes a pending unit for a worker; gives the attempt, or nil when there is nothing to take.
-local function claim(id, unit, worker)
+local function claim(id, unit, worker, within_explain)
   local key = record_key(id)
   local record = redis.call('HMGET', key, 'state', unit .. ':state')
   if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
@@ -71,6 +110,10 @@ local function claim(id, unit, worker)
     unit .. ':start_time', integer(now_us()))
   if unit == 'explain' then
     unready(id)
+    lease(id, unit, LEASE_US)
+  elseif not within_explain then
+    unoffer(id, unit)
+    lease(id, unit, LEASE_US)
   end
   if record[1] == PENDING then
     redis.call('HSET', key, 'state', RUNNING)
@@ -100,8 +143,14 @@ local function holds(id, unit, attempt)
   return held[1] == RUNNING and held[2] == attempt
 end
 
+-- What a later attempt at a perturbation method needs to go on where this one stops.
+local function checkpoint_key(id, unit)
+  return record_key(id) .. ':checkpoint:' .. unit
+end
+
 local function end_whole(id, state, error)
   local key = record_key(id)
+  unlease(id, 'explain')
   redis.call('HSET', key, 'state', state, 'error', error, 'end_time', integer(now_us()))
   -- The next thing that happens to it is that it expires.
   redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)
@@ -110,6 +159,9 @@ end
 
 local function end_method(id, unit, state, error)
   local key = record_key(id)
+  unoffer(id, unit)
+  unlease(id, unit)
+  redis.call('DEL', checkpoint_key(id, unit))
   redis.call('HSET', key, unit .. ':state', state, unit .. ':error', error,
     unit .. ':end_time', integer(now_us()))
   local attempt = redis.call('HGET', key, unit .. ':attempt') or '0'
@@ -132,3 +184,28 @@ local function end_all(id, state, error)
   end_whole(id, state, error)
 end
 
+local function make_pending(id, unit)
+  local key = record_key(id)
+  redis.call('HSET', key, unit .. ':state', PENDING)
+  if unit ~= 'explain' then
+    local attempt = redis.call('HGET', key, unit .. ':attempt')
+    emit(id, 'kind', 'method', 'unit', unit, 'state', PENDING, 'error', '', 'attempt', attempt)
+  end
+end
+
+-- Takes a running unit from its worker; after a while somebody has to see to it.
+local function give_back(id, unit, delay_us)
+  make_pending(id, unit)
+  if unit == 'explain' then
+    local key = record_key(id)
+    -- Should it be at fault, it takes no other with it the next time.
+    redis.call('HSET', key, 'group', 'alone:' .. id)
+    for method = 0, redis.call('HGET', key, 'methods') - 1 do
+      local within = integer(method)
+      if redis.call('HGET', key, within .. ':state') == RUNNING and not leased(id, within) then
+        make_pending(id, within)
+      end
+    end
+  end
+  lease(id, unit, delay_us)
+end

@@ -271,9 +271,9 @@ class Capability(_message.Message):
     class _SupportEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Capability._Support.ValueType], _builtins.type):
         DESCRIPTOR: _descriptor.EnumDescriptor
         SUPPORT_UNSPECIFIED: Capability._Support.ValueType  # 0
-        """Never sent."""
+        """Not known: the probe of the model is still to come, or `reason` says what kept it."""
         SUPPORT_SUPPORTED: Capability._Support.ValueType  # 1
-        """It does what it promises."""
+        """It does what it promises, as far as the probe tells."""
         SUPPORT_APPROXIMATE: Capability._Support.ValueType  # 2
         """It does so up to the error that `reason` names."""
         SUPPORT_UNSUPPORTED: Capability._Support.ValueType  # 3
@@ -283,9 +283,9 @@ class Capability(_message.Message):
         """How far the method can be trusted on the model."""
 
     SUPPORT_UNSPECIFIED: Capability.Support.ValueType  # 0
-    """Never sent."""
+    """Not known: the probe of the model is still to come, or `reason` says what kept it."""
     SUPPORT_SUPPORTED: Capability.Support.ValueType  # 1
-    """It does what it promises."""
+    """It does what it promises, as far as the probe tells."""
     SUPPORT_APPROXIMATE: Capability.Support.ValueType  # 2
     """It does so up to the error that `reason` names."""
     SUPPORT_UNSUPPORTED: Capability.Support.ValueType  # 3

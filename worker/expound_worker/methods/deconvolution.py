@@ -1,10 +1,9 @@
 """Deconvolution: the gradient that passes ReLUs only where it is positive."""
 
-from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.model import Model
-from expound_worker.propagation.rectifiers import RectifierMode, Refusals, deconvolved, gradient
+from expound_worker.propagation.rectifiers import Refusals, deconvolved, explain
 
 
 class Deconvolution:
@@ -32,12 +31,4 @@ class Deconvolution:
         self, model: Model, batch: Batch, parameters: method_pb2.Deconvolution, seed: int
     ) -> list[Answer]:
         """Explains a batch; values (C, H, W). See `GradientMethod`."""
-        mode = RectifierMode(deconvolved)
-        values = gradient(model.module, batch.inputs, batch.targets, mode)
-        refusal = mode.activations.refusal()
-        if refusal is not None:
-            raise MethodError(Reason.METHOD_UNSUPPORTED, refusal)
-        return [
-            Answer(value, LOGIT, output=logit, evaluations=1)
-            for value, logit in zip(values.float().cpu().numpy(), batch.logits, strict=True)
-        ]
+        return explain(model, batch, deconvolved)

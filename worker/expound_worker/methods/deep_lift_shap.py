@@ -1,14 +1,9 @@
 """DeepLiftShap: DeepLIFT averaged over baselines."""
 
-from collections.abc import Sequence
-
-import torch
-from torch import Tensor
-
 from expound.v1 import method_pb2
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.model import Model
-from expound_worker.perturbation.baselines import make_baseline
+from expound_worker.perturbation.baselines import make_baselines
 from expound_worker.propagation.averages import average
 
 
@@ -34,20 +29,7 @@ class DeepLiftShap:
     ) -> list[Answer]:
         """Explains a batch; values (C, H, W). See `GradientMethod`."""
         baselines = [
-            make_baselines(parameters.baselines, model, image, seed) for image in batch.inputs
+            make_baselines(parameters.baselines, model.preprocessing, image, seed)
+            for image in batch.inputs
         ]
         return average(model, batch, baselines)
-
-
-def make_baselines(
-    given: Sequence[method_pb2.Baseline], model: Model, image: Tensor, seed: int
-) -> Tensor:
-    """Makes the baselines (B, C, H, W) of an image (C, H, W); zero alone if none is given."""
-    chosen = given or [method_pb2.Baseline(zero=method_pb2.ZeroBaseline())]
-    return torch.stack(
-        [
-            # Each its own seed: several noise baselines are as many draws.
-            make_baseline(baseline, model.preprocessing, image, seed + index)
-            for index, baseline in enumerate(chosen)
-        ]
-    )

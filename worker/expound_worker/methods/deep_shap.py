@@ -2,9 +2,9 @@
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.deep_lift_shap import make_baselines
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
+from expound_worker.perturbation.baselines import make_baselines
 from expound_worker.propagation.averages import average
 
 TOLERANCE = 0.01
@@ -31,7 +31,8 @@ class DeepShap:
     ) -> list[Answer]:
         """Explains a batch; values (C, H, W). See `GradientMethod`."""
         baselines = [
-            make_baselines(parameters.baselines, model, image, seed) for image in batch.inputs
+            make_baselines(parameters.baselines, model.preprocessing, image, seed)
+            for image in batch.inputs
         ]
         answers = average(model, batch, baselines)
         for answer in answers:

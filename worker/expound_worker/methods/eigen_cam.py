@@ -13,8 +13,8 @@ class EigenCam:
     """Muhammad and Yeasin, 2020: ``A v``, with ``A = U S V'`` and ``v`` the first column of ``V``.
 
     ``A`` (positions, channels) holds the activations of a layer; as in the paper their mean is not
-    taken off. The sign of ``v``, which the decomposition leaves open, is that for which the map
-    goes along with the mean of the channels.
+    taken off. The sign of ``v``, which the decomposition leaves open, is that for which the map has
+    a positive sum; activations that are nowhere negative give a map that is not either.
 
     Values (H, W): the coarse map, enlarged; the same for every target, as no score enters it. They
     do not add up to anything. Needs a layer whose output is a map, and no gradients. Cost: one
@@ -38,10 +38,6 @@ def _project(activations: Tensor) -> Tensor:
     by_position = activations.flatten(2).transpose(1, 2).double()
     _, _, components = torch.linalg.svd(by_position, full_matrices=False)
     projection = (by_position @ components[:, :1].transpose(1, 2))[:, :, 0]
-    sign = torch.where(_covariance(projection, by_position.mean(dim=2)) < 0, -1.0, 1.0)
-    return (projection * sign[:, None]).unflatten(1, activations.shape[2:])
-
-
-def _covariance(maps: Tensor, others: Tensor) -> Tensor:
-    """(N,) covariances of rows (N, positions)."""
-    return ((maps - maps.mean(dim=1, keepdim=True)) * others).mean(dim=1)
+    negative = projection.sum(dim=1, keepdim=True) < 0
+    signed = torch.where(negative, -projection, projection)
+    return signed.view(len(activations), *activations.shape[2:])

@@ -1,10 +1,9 @@
 """Guided backpropagation: the gradient that passes ReLUs only where it is positive too."""
 
-from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.model import Model
-from expound_worker.propagation.rectifiers import RectifierMode, Refusals, gradient, guided
+from expound_worker.propagation.rectifiers import Refusals, explain, guided
 
 
 class GuidedBackprop:
@@ -32,12 +31,4 @@ class GuidedBackprop:
         self, model: Model, batch: Batch, parameters: method_pb2.GuidedBackprop, seed: int
     ) -> list[Answer]:
         """Explains a batch; values (C, H, W). See `GradientMethod`."""
-        mode = RectifierMode(guided)
-        values = gradient(model.module, batch.inputs, batch.targets, mode)
-        refusal = mode.activations.refusal()
-        if refusal is not None:
-            raise MethodError(Reason.METHOD_UNSUPPORTED, refusal)
-        return [
-            Answer(value, LOGIT, output=logit, evaluations=1)
-            for value, logit in zip(values.float().cpu().numpy(), batch.logits, strict=True)
-        ]
+        return explain(model, batch, guided)

@@ -1,5 +1,6 @@
 """Layer activation: what a layer gives, averaged over its channels."""
 
+import torch
 from torch import Tensor
 
 from expound.v1 import method_pb2
@@ -7,11 +8,15 @@ from expound_worker.methods.layer_maps import explain_by_activations, refusal_wi
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.model import Model
 
+_ROUNDING = 4
+"""A mean of so many units in the last place of the mean magnitude is rounding alone."""
+
 
 class LayerActivation:
     """``mean over k of A_k``: the activation maps of a layer (Captum's LayerActivation), averaged.
 
-    It shows where a layer answers at all, not what it says of a class.
+    It shows where a layer answers at all, not what it says of a class. Where the channels cancel
+    out to rounding, as those of a LayerNorm without learned scales do everywhere, the mean is 0.
 
     Values (H, W): the coarse map, enlarged; the same for every target. They do not add up to
     anything. Needs a layer whose output is a map, and no gradients. Cost: one forward pass.
@@ -31,4 +36,6 @@ class LayerActivation:
 
 
 def _mean(activations: Tensor) -> Tensor:
-    return activations.mean(dim=1)
+    mean = activations.mean(dim=1)
+    rounding = _ROUNDING * torch.finfo(mean.dtype).eps * activations.abs().mean(dim=1)
+    return torch.where(mean.abs() > rounding, mean, 0)

@@ -50,11 +50,11 @@ def choose_layer(model: Model, name: str) -> tuple[Layer, str]:
 
 def _unknown(model: Model, name: str) -> str:
     names = [layer.name for layer in model.layers]
+    runs = [layer.name for layer in model.layers if layer.module == name]
+    if runs:
+        return f"layer {name!r} runs {len(runs)} times; name one of its runs: {', '.join(runs)}"
     if name in dict(model.module.named_modules()):
-        problem = (
-            f"the output of layer {name!r} is no map of the image: it is not spatial, has one cell "
-            "only, or the layer runs several times and has several outputs"
-        )
+        problem = f"the output of layer {name!r} is no map of the image with more than one cell"
     else:
         problem = f"there is no layer {name!r}"
     if len(names) <= _MANY_NAMES:
@@ -71,8 +71,12 @@ def activations(model: Model, layer: Layer, inputs: Tensor) -> Tensor:
         MethodError: the layer does not run exactly once on these inputs.
     """
     outputs: list[Tensor] = []
-    with _outputs_of(model, layer, lambda output: outputs.append(output.clone())):
-        model.module(inputs)
+
+    def keep(output: Tensor) -> None:
+        outputs.append(output.clone())  # what follows may change it in place
+
+    with _output_of(model, layer, keep):
+        model.module(inputs.clone())
     return layer.layout.to_maps(outputs[0])
 
 
@@ -99,10 +103,10 @@ def activations_and_gradients(
 
     def cut_open(output: Tensor) -> Tensor:
         outputs.append(output.detach().requires_grad_())
-        return outputs[-1].clone()  # may be changed in place
+        return outputs[0].clone()  # what follows may change it in place
 
-    with torch.enable_grad(), _outputs_of(model, layer, cut_open):
-        scores = model.module(inputs).gather(1, targets[:, None])
+    with torch.enable_grad(), _output_of(model, layer, cut_open):
+        scores = model.module(inputs.clone()).gather(1, targets[:, None])
     (output,) = outputs
     gradient = None
     if scores.requires_grad:
@@ -112,23 +116,21 @@ def activations_and_gradients(
 
 
 @contextmanager
-def _outputs_of(
+def _output_of(
     model: Model, layer: Layer, note: Callable[[Tensor], Tensor | None]
 ) -> Iterator[None]:
-    runs = 0
+    """Calls `note` with the output of the layer's run; raises MethodError if that is not found."""
 
-    def count(_name: str, output: Tensor) -> Tensor | None:
-        nonlocal runs
-        runs += 1
-        return note(output)
+    def note_run(_name: str, run: int, output: Tensor) -> Tensor | None:
+        return note(output) if run == layer.run else None
 
-    with watching({layer.name: model.module.get_submodule(layer.name)}, count):
+    with watching(model.module, [layer.module], note_run) as runs:
         yield
-    if runs != 1:
+    if runs[layer.module] != layer.runs:
         raise MethodError(
             Reason.METHOD_UNSUPPORTED,
-            f"layer {layer.name!r} ran {runs} times on this input, so that it has no one map; "
-            "name another",
+            f"layer {layer.module!r} runs {runs[layer.module]} times on this input, but "
+            f"{layer.runs} on others: it has no map that means the same for all; name another",
             layer=layer.name,
         )
 
@@ -160,7 +162,15 @@ def explain_by_activations(
     coarse = combine(activations(model, layer, batch.inputs))
     maps = enlarge(coarse, input_size(model), parameters.interpolation)
     return [
-        Answer(values, LOGIT, logit, evaluations=1, layer=layer.name, layer_reason=reason)
+        Answer(
+            values,
+            LOGIT,
+            logit,
+            evaluations=1,
+            layer=layer.name,
+            layer_reason=reason,
+            warnings=[] if values.any() else [_nothing(layer)],
+        )
         for values, logit in zip(to_array(maps), batch.logits, strict=True)
     ]
 
@@ -198,6 +208,13 @@ def to_array(maps: Tensor) -> NDArray[np.float32]:
     """The maps as float32 on the host."""
     array: NDArray[np.float32] = maps.float().cpu().numpy()
     return array
+
+
+def _nothing(layer: Layer) -> str:
+    return (
+        f"the maps of layer {layer.name!r} are zero on this input, or cancel out at every position "
+        "as those of a normalisation do; use another layer"
+    )
 
 
 def _no_gradient(layer: Layer) -> str:

@@ -1,21 +1,23 @@
 """Model cards: what a worker tells servers of its models."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from expound.v1 import model_service_pb2, worker_pb2
-from expound_worker.methods.catalogue import METHODS
+from expound.v1.model_service_pb2 import Capability
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.settings import Settings
 
 
-def worker_card(settings: Settings, models: Iterable[Model]) -> worker_pb2.WorkerCard:
-    """The card of a worker with those models."""
+def worker_card(
+    settings: Settings, models: Iterable[Model], capabilities: Mapping[str, Sequence[Capability]]
+) -> worker_pb2.WorkerCard:
+    """The card of a worker with those models; what the methods can do on each is by its name."""
     return worker_pb2.WorkerCard(
         worker=settings.worker,
         pool=settings.pool,
         kinds=settings.kinds.split(","),
-        models=[model_card(model) for model in models],
+        models=[model_card(model, capabilities[model.name]) for model in models],
     )
 
 
@@ -24,8 +26,8 @@ def resource_name(model: Model) -> str:
     return f"models/{model.name}"
 
 
-def model_card(model: Model) -> model_service_pb2.Model:
-    """The card of one model, with what each method can do on it."""
+def model_card(model: Model, capabilities: Sequence[Capability]) -> model_service_pb2.Model:
+    """The card of one model, and what each method can do on it."""
     parameters = list(model.module.parameters())
     card = model_service_pb2.Model(
         name=resource_name(model),
@@ -40,6 +42,7 @@ def model_card(model: Model) -> model_service_pb2.Model:
         device=str(model.device),
         dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
         parameter_count=sum(parameter.numel() for parameter in parameters),
+        capabilities=capabilities,
     )
     for layer in model.layers:
         card.layers.add(
@@ -48,8 +51,6 @@ def model_card(model: Model) -> model_service_pb2.Model:
             output_shape=layer.output_shape,
             default=bool(layer.default_reason),
         )
-    for method in METHODS.values():
-        card.capabilities.append(_capability(method.name, method.refusal(model)))
     return card
 
 
@@ -60,11 +61,3 @@ def _steps(preprocessing: Preprocessing) -> model_service_pb2.Preprocessing:
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
-
-
-def _capability(method: str, refusal: str | None) -> model_service_pb2.Capability:
-    if refusal is None:
-        support = model_service_pb2.Capability.SUPPORT_SUPPORTED
-    else:
-        support = model_service_pb2.Capability.SUPPORT_UNSUPPORTED
-    return model_service_pb2.Capability(method=method, support=support, reason=refusal or "")

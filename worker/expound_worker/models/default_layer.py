@@ -7,11 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
-from expound_worker.models.layout import Layout
 from expound_worker.models.model import Layer
 from expound_worker.models.watch import watching
 
 _NO_GRADIENT = "have no gradient of the score at the positions of their maps"
+_LEADING_TOKENS = "act on the score through their leading tokens alone"
 _POOLED = "are only pooled"
 _CLASS_MAPS = "have the scores of the classes for channels"
 _BYPASSED = "do not carry all that the score depends on"
@@ -38,17 +38,21 @@ def choose_default(module: nn.Module, layers: Sequence[Layer], image: Tensor) ->
         The layer, and why it was chosen, in words.
     """
     probe = _run_probe(module, layers, image)
-    flaws = [probe.flaw(layer) for layer in layers]
-    last = max((index for index, flaw in enumerate(flaws) if flaw is None), default=None)
-    if last is None:
+    passed_over: list[tuple[Layer, str]] = []
+    for last in reversed(layers):
+        flaw = probe.flaw(last)
+        if flaw is None:
+            break
+        passed_over.insert(0, (last, flaw))
+    else:
         size = _describe(layers[-1])
         return layers[-1], f"the last layer with a map ({size}); none carries the score's gradient"
-    same = [layer for layer in layers if probe.same_output(layer, layers[last])]
+    same = [layer for layer in layers if probe.same_output(layer, last)]
     parts = [layer for layer in same if 2 * _count_within(layer, layers) <= len(layers)]
-    chosen = min(parts or same, key=lambda layer: layer.name.count("."))
+    chosen = min(parts or same, key=lambda layer: layer.module.count("."))
     reason = f"the last layer with a map ({_describe(chosen)}) through which the score depends on "
     reason += "the image"
-    return chosen, "; ".join([reason, *_passed_over(layers[last + 1 :], flaws[last + 1 :])])
+    return chosen, "; ".join([reason, *_say(passed_over)])
 
 
 @dataclass
@@ -77,7 +81,7 @@ class _Probe:
         """Why the layer is none to explain by; None where it is one."""
         gradient_channels = self.gradient_channels.get(layer.name, 0)
         if not gradient_channels:
-            return _NO_GRADIENT
+            return _LEADING_TOKENS if layer.layout.leading_tokens else _NO_GRADIENT
         if "Pool" in type(self.functions[layer.name]).__name__:
             return _POOLED
         if gradient_channels == 1 and layer.output_shape[0] == self.class_count:
@@ -108,19 +112,23 @@ class _Probe:
 
 def _run_probe(module: nn.Module, layers: Sequence[Layer], image: Tensor) -> _Probe:
     probe = _Probe()
-    layouts = {layer.name: layer.layout for layer in layers}
+    by_run = {(layer.module, layer.run): layer for layer in layers}
 
-    def note(name: str, output: Tensor) -> None:
-        probe.outputs[name], probe.versions[name] = output, output._version
-        probe.functions[name] = output.grad_fn
+    def note(name: str, run: int, output: object) -> None:
+        layer = by_run.get((name, run))
+        if layer is None or not isinstance(output, Tensor):
+            return
+        probe.outputs[layer.name] = output
+        probe.versions[layer.name] = output._version
+        probe.functions[layer.name] = output.grad_fn
         if output.requires_grad:
-            output.register_hook(_counter(probe.gradient_channels, name, layouts[name]))
+            output.register_hook(_counter(probe.gradient_channels, layer))
 
-    modules = {layer.name: module.get_submodule(layer.name) for layer in layers}
+    names = {layer.module for layer in layers}
     image = image.clone().requires_grad_().clone()
     probe.image_function = image.grad_fn
     try:
-        with torch.enable_grad(), watching(modules, note):
+        with torch.enable_grad(), watching(module, names, note):
             logits = module(image)
         probe.class_count = logits.shape[1]
         score = logits.max()
@@ -133,17 +141,18 @@ def _run_probe(module: nn.Module, layers: Sequence[Layer], image: Tensor) -> _Pr
     return probe
 
 
-def _counter(counts: dict[str, int], name: str, layout: Layout) -> Callable[[Tensor], None]:
-    """A hook that counts the channels of a map in which there is a gradient anywhere."""
+def _counter(counts: dict[str, int], layer: Layer) -> Callable[[Tensor], None]:
+    """A hook that counts the channels of a layer's map in which there is a gradient anywhere."""
 
     def count(gradient: Tensor) -> None:
-        counts[name] = int(layout.to_maps(gradient)[0].flatten(1).any(dim=1).sum())
+        channels = layer.layout.to_maps(gradient)[0].flatten(1)
+        counts[layer.name] = int(channels.any(dim=1).sum())
 
     return count
 
 
 def _count_within(layer: Layer, layers: Sequence[Layer]) -> int:
-    return sum(other.name.startswith(f"{layer.name}.") for other in layers)
+    return sum(other.module.startswith(f"{layer.module}.") for other in layers)
 
 
 def _describe(layer: Layer) -> str:
@@ -151,10 +160,10 @@ def _describe(layer: Layer) -> str:
     return f"{height}x{width}, {layer.layout}"
 
 
-def _passed_over(layers: Sequence[Layer], flaws: Sequence[str | None]) -> Iterator[str]:
-    """Says of each flaw which of the layers have it."""
-    for flaw in (_NO_GRADIENT, _POOLED, _CLASS_MAPS, _BYPASSED):
-        names = [layer.name for layer, its in zip(layers, flaws, strict=True) if its == flaw]
+def _say(passed_over: Sequence[tuple[Layer, str]]) -> Iterator[str]:
+    """Says of each flaw which layers have it."""
+    for flaw in (_NO_GRADIENT, _LEADING_TOKENS, _POOLED, _CLASS_MAPS, _BYPASSED):
+        names = [layer.name for layer, its in passed_over if its == flaw]
         if names:
             listed = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if names[3:] else "")
             yield f"later ones {flaw}: {listed}"

@@ -4,7 +4,6 @@ Names and classes of modules say little of what they give, so that all of it is 
 inputs of noise run through the network while its layers are watched.
 """
 
-from collections import Counter
 from dataclasses import replace
 
 import torch
@@ -29,7 +28,7 @@ def find_layers(
 ) -> tuple[Layer, ...]:
     """Finds the layers whose output is a map larger than one cell, in any layout.
 
-    A layer that runs several times is left out: its output is not one map.
+    Each run of a module that runs several times is a layer of its own.
 
     Args:
         module: the network, in eval mode.
@@ -51,20 +50,18 @@ def find_layers(
 
 
 def _layers_with_maps(module: nn.Module, noise: Tensor) -> list[Layer]:
-    modules = dict(module.named_modules())
-    found: dict[str, Layer] = {}
-    runs: Counter[str] = Counter()
+    submodules = {name: layer for name, layer in module.named_modules() if name}
+    found: list[Layer] = []
 
-    def note(name: str, output: object) -> None:
-        runs[name] += 1
+    def note(name: str, run: int, output: object) -> None:
         if isinstance(output, Tensor) and (layout := _layout(output, noise)):
             channels, height, width = layout.to_maps(output).shape[1:]
-            kind = type(modules[name]).__name__
-            found[name] = Layer(name, kind, (channels, height, width), layout)
+            kind = type(submodules[name]).__name__
+            found.append(Layer(name, run, run, kind, (channels, height, width), layout))
 
-    with torch.no_grad(), watching(modules, note):
+    with torch.no_grad(), watching(module, submodules, note) as runs:
         module(_changed_in_corners(noise))
-    return [layer for name, layer in found.items() if name and runs[name] == 1]
+    return [replace(layer, runs=runs[layer.module]) for layer in found]
 
 
 def _changed_in_corners(noise: Tensor) -> Tensor:
@@ -105,7 +102,7 @@ def _shift(maps: Tensor) -> float:
     """
     change = (maps[1:] - maps[:1]).double().square().sum(dim=1)
     share = (change / change.sum(dim=(1, 2), keepdim=True)).nan_to_num()
-    shifts = []
+    shifts: list[float] = []
     for axis, size in ((1, maps.shape[2]), (2, maps.shape[3])):
         positions = torch.linspace(0, 1, size, dtype=share.dtype, device=share.device)
         upper_left, lower_right = (share.sum(dim=3 - axis) @ positions).tolist()

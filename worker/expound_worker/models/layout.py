@@ -59,10 +59,7 @@ def possible_layouts(shape: Sequence[int], input_shape: tuple[int, int, int]) ->
         if _is_map(shape[1:3], (height, width)):
             yield CHANNELS_LAST
     elif len(shape) == 3:
-        for grid in _patch_grids(height, width):
-            leading_tokens = shape[1] - math.prod(grid)
-            if 0 <= leading_tokens <= _MAX_LEADING_TOKENS:
-                yield Layout(channels_last=True, grid=grid, leading_tokens=leading_tokens)
+        yield from _token_layouts(shape[1], height, width)
 
 
 def _is_map(size: Sequence[int], input_size: tuple[int, int]) -> bool:
@@ -72,10 +69,23 @@ def _is_map(size: Sequence[int], input_size: tuple[int, int]) -> bool:
     return min(height, width) > 1 and abs(scales[0] - scales[1]) * max(size) <= max(scales)
 
 
-def _patch_grids(height: int, width: int) -> set[tuple[int, int]]:
-    """The grids (h, w), larger than one cell, of square patches with or without what is left."""
-    grids = set()
-    for patch in range(1, min(height, width) + 1):
-        grids.add((height // patch, width // patch))
-        grids.add((-(-height // patch), -(-width // patch)))
-    return {grid for grid in grids if min(grid) > 1}
+def _token_layouts(token_count: int, height: int, width: int) -> list[Layout]:
+    """Those of square patches that fill the input; if none fits, of patches that leave a rest."""
+    lengths = range(1, min(height, width) + 1)
+    filling = {
+        (height // length, width // length)
+        for length in lengths
+        if height % length == width % length == 0
+    }
+    cut_off = {(height // length, width // length) for length in lengths}
+    padded = {(-(-height // length), -(-width // length)) for length in lengths}
+    return _that_fit(filling, token_count) or _that_fit(cut_off | padded, token_count)
+
+
+def _that_fit(grids: set[tuple[int, int]], token_count: int) -> list[Layout]:
+    """Those of grids, larger than one cell, that leave no more than the leading tokens."""
+    return [
+        Layout(channels_last=True, grid=grid, leading_tokens=token_count - math.prod(grid))
+        for grid in sorted(grids)
+        if min(grid) > 1 and 0 <= token_count - math.prod(grid) <= _MAX_LEADING_TOKENS
+    ]

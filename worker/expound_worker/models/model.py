@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from expound_worker.models.layout import Layout
@@ -15,18 +17,27 @@ class Layer:
     """A layer whose output is a map of the image.
 
     Attributes:
-        name: dotted name of the module.
+        module: dotted name of its module.
+        run: which of the module's runs it is, from 1.
+        runs: how often the module runs in one forward pass.
         kind: class of the module.
         output_shape: (channels, height, width) of its map for one input.
         layout: how its output is read as a map.
         default_reason: why layer methods take it when none is named; empty for all but that one.
     """
 
-    name: str
+    module: str
+    run: int
+    runs: int
     kind: str
     output_shape: tuple[int, int, int]
     layout: Layout
     default_reason: str = ""
+
+    @property
+    def name(self) -> str:
+        """Dotted name of its module; of the second of several runs, with "#2" behind it."""
+        return self.module if self.runs == 1 else f"{self.module}#{self.run}"
 
 
 @dataclass(frozen=True)
@@ -78,3 +89,9 @@ class Model:
         """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient."""
         forward = self.forward or self.module
         return torch.cat([forward(batch) for batch in torch.split(inputs, self.batch_size)])
+
+    def probabilities(self, inputs: Tensor, targets: Tensor) -> NDArray[np.float64]:
+        """(N, T) probability of each of the classes `targets` (T,) for inputs (N, C, H, W)."""
+        probabilities = self.logits(inputs).softmax(dim=1, dtype=torch.float64)[:, targets]
+        scores: NDArray[np.float64] = probabilities.cpu().numpy()
+        return scores

@@ -1,36 +1,47 @@
 """Watches what the submodules of a network give, in one thread and for a while."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from torch import Tensor, nn
 
-Note = Callable[[str, Any], Tensor | None]
-"""Called with the name of a module and its output; gives what stands in for it, if anything."""
+Note = Callable[[str, int, Any], Tensor | None]
+"""Called with the name of a module, how often it has run by now, and its output; gives what stands
+in for the output, if anything."""
 
 
 @contextmanager
-def watching(modules: Mapping[str, nn.Module], note: Note) -> Iterator[None]:
-    """Calls `note` whenever one of the modules has run, until the block is left in whatever way.
+def watching(network: nn.Module, names: Iterable[str], note: Note) -> Iterator[Counter[str]]:
+    """Calls `note` whenever a submodule has run, until the block is left in whatever way.
 
-    Runs of the same modules in other threads go by unseen and unchanged: a hook is seen by all
-    threads, and this one tells them apart.
+    Runs in other threads go by unseen and unchanged: all threads meet a hook of a network that they
+    share, and these tell them apart.
 
     Args:
-        modules: the modules by the name that `note` gets.
+        network: the network.
+        names: dotted names of the submodules to watch.
         note: called with each output.
+
+    Yields:
+        How often each of them has run.
     """
     watcher = threading.get_ident()
+    runs: Counter[str] = Counter()
 
     def hook_for(name: str) -> Callable[..., Tensor | None]:
         def hook(_module: nn.Module, _inputs: object, output: object) -> Tensor | None:
-            return note(name, output) if threading.get_ident() == watcher else None
+            if threading.get_ident() != watcher:
+                return None
+            runs[name] += 1
+            return note(name, runs[name], output)
 
         return hook
 
     with ExitStack() as hooks:
-        for name, module in modules.items():
+        for name in names:
+            module = network.get_submodule(name)
             hooks.callback(module.register_forward_hook(hook_for(name)).remove)
-        yield
+        yield runs

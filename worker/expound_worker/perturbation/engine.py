@@ -84,9 +84,7 @@ class PlanScorer:
     def _score(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
         """(n, T) probabilities; None where the device's memory did not suffice."""
         try:
-            logits = self._model.logits(self._composites(rows))
-            probabilities = logits.softmax(dim=1, dtype=torch.float64)[:, self._targets]
-            scores: NDArray[np.float64] = probabilities.cpu().numpy()
+            scores = self._model.probabilities(self._composites(rows), self._targets)
         except torch.OutOfMemoryError:
             return None
         if not np.isfinite(scores).all():

@@ -59,7 +59,7 @@ def _answer(values: Tensor, output: float, baseline_output: Tensor, count: int) 
         f"the values miss the difference of the scores, {output - reference:.3g}, by {error:.2%} "
         "(completeness error)"
     )
-    if error > REFUSED:
+    if not error <= REFUSED:  # nor where it is no number
         raise MethodError(
             Reason.NOT_COMPLETE,
             f"{missed}: use integrated_gradients with max_delta, or kernel_shap, instead",

@@ -183,7 +183,8 @@ def variance(
     count = math.prod(values.shape[d] for d in dims)
     taken = float(unbiased) if correction is None else correction
     centred = values - values.mean(dims, keepdim=True)
-    return centred.square().sum(dims, keepdim) / max(count - taken, 0)
+    spread: Tensor = centred.square().sum(dims, keepdim) / max(count - taken, 0)
+    return spread
 
 
 def standard_deviation(values: Tensor, *args: Any, **kwargs: Any) -> Tensor:

@@ -82,11 +82,11 @@ _INPUT_ALONE = named(
 )
 _PIECEWISE_LINEAR = named(
     "relu relu6 hardtanh leaky_relu prelu threshold clamp clip clamp_min clamp_max abs absolute "
-    "__abs__ hardsigmoid hardshrink softshrink"
+    "__abs__ hardshrink"
 )
 _SMOOTH = named(
-    "gelu silu hardswish elu celu selu mish softplus log_sigmoid sigmoid expit tanh erf sin cos "
-    "expm1 log1p atan arctan sinh cosh"
+    "gelu silu hardswish hardsigmoid softshrink elu celu selu mish softplus log_sigmoid sigmoid "
+    "expit tanh erf sin cos expm1 log1p atan arctan sinh cosh"
 )
 _DISPATCHED_POOLS: tuple[Function, ...] = (
     functional.max_pool1d,

@@ -45,8 +45,13 @@ def named(names: str) -> set[Function]:
 
 
 def name_of(function: Function) -> str:
-    """The plain name of a function: "relu_" for the method, the function and ``relu_.default``."""
-    return function.__name__.partition(".")[0]
+    """The plain name of a function: "relu_" for the method, the function and ``relu_.default``.
+
+    Reading an attribute of a tensor is a function of the attribute's name.
+    """
+    named = getattr(function, "__self__", function) if function.__name__ == "__get__" else function
+    name: str = named.__name__
+    return name.partition(".")[0]
 
 
 def in_place(function: Function) -> bool:

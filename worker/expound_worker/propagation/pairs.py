@@ -151,7 +151,8 @@ class PairMode(RuleMode):
         def middle(tensor: Tensor) -> Tensor:
             if tensor not in self._pairs:
                 return tensor
-            return tensor.detach() / 2 + self._pairs[tensor] / 2
+            other: Tensor = self._pairs[tensor]
+            return tensor.detach() / 2 + other / 2
 
         return function(*_mapped(middle, args), **_mapped(middle, kwargs))
 

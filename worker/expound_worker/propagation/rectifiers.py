@@ -8,6 +8,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from expound.reasons import Reason
+from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.propagation.functions import Function, in_place, name_of, named
 from expound_worker.propagation.mode import RuleMode, by_function
@@ -29,13 +31,9 @@ class Activations:
         instead = "use deep_lift or integrated_gradients instead"
         if self.others:
             met = ", ".join(sorted(self.others))
-            return (
-                f"the method changes the gradient of ReLU alone, and the network has {met}: {instead}"
-            )
+            return f"only the gradient of ReLU is changed, and the network has {met}: {instead}"
         if not self.rectifiers:
-            return (
-                f"the network has no ReLU, so that the map would be the plain gradient: {instead}"
-            )
+            return f"the network has no ReLU, and the map would be the plain gradient: {instead}"
         return None
 
 
@@ -87,9 +85,8 @@ class RectifierMode(RuleMode):
 
 def guided(function: Function, first: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Passes a gradient where it is positive and the rectifier is open."""
-    output: Tensor = function(first, *args, **kwargs)
-    output.register_hook(_positive)
-    return output
+    given = first.clone() if in_place(function) else first
+    return _filtered(function, first, function(given, *args, **kwargs))
 
 
 def deconvolved(function: Function, first: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -97,28 +94,30 @@ def deconvolved(function: Function, first: Tensor, *args: Any, **kwargs: Any) ->
     with torch.no_grad():
         given = first.clone() if in_place(function) else first
         value = function(given, *args, **kwargs)
-    output = with_gradient_of(first, value)
-    output.register_hook(_positive)
-    return first.copy_(output) if in_place(function) else output
+    return _filtered(function, first, with_gradient_of(first, value))
 
 
-def gradient(module: nn.Module, inputs: Tensor, targets: Tensor, mode: RectifierMode) -> Tensor:
-    """Gradient of each target's score by its input, under a mode.
+def explain(model: Model, batch: Batch, rule: Rule) -> list[Answer]:
+    """Gradient (C, H, W) of each target's score by its input, with a rule for the rectifiers.
 
-    Args:
-        module: the network, its parameters frozen: (N, C, H, W) to (N, classes).
-        inputs: (N, C, H, W).
-        targets: (N,) int64, class of each input.
-        mode: made for this run.
+    Raises:
+        MethodError: METHOD_UNSUPPORTED if the network has other activations, or no rectifier.
     """
-    leaf = inputs.detach().clone().requires_grad_()
+    mode = RectifierMode(rule)
+    leaf = batch.inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
         with mode:
             # The network may write into what it is given.
-            logits = module(leaf.clone())
-        scores = logits.gather(1, targets[:, None])
-        (found,) = torch.autograd.grad(scores.sum(), leaf)
-    return found
+            logits = model.module(leaf.clone())
+        refusal = mode.activations.refusal()
+        if refusal is not None:
+            raise MethodError(Reason.METHOD_UNSUPPORTED, refusal)
+        scores = logits.gather(1, batch.targets[:, None])
+        (gradients,) = torch.autograd.grad(scores.sum(), leaf)
+    return [
+        Answer(values, LOGIT, output=logit, evaluations=1)
+        for values, logit in zip(gradients.float().cpu().numpy(), batch.logits, strict=True)
+    ]
 
 
 def _is_rectifier(function: Function, *args: Any, **kwargs: Any) -> bool:
@@ -136,11 +135,21 @@ def _is_rectifier(function: Function, *args: Any, **kwargs: Any) -> bool:
     return isinstance(lowest, int | float) and lowest == 0
 
 
+def _filtered(function: Function, first: Tensor, output: Tensor) -> Tensor:
+    """What the rectifier gives: an output that hands down the positive part of a gradient.
+
+    In place it is copied, so that the rule holds for whatever `first` is a view of, too.
+    """
+    output.register_hook(_positive)
+    return first.copy_(output) if in_place(function) else output
+
+
 def _positive(gradient: Tensor) -> Tensor:
     return gradient.clamp(min=0)
 
 
 _BOUNDED = named("relu relu6 hardtanh threshold clamp clip clamp_min")
 _OTHERS = named(
-    "gelu silu hardswish elu celu selu mish softplus log_sigmoid leaky_relu prelu rrelu glu"
+    "gelu silu hardswish elu celu selu mish softplus log_sigmoid leaky_relu prelu rrelu glu "
+    "hardshrink softshrink"
 )

@@ -22,27 +22,24 @@ class Composite:
         dense: rule of matrix products.
         convolution: rule of convolutions.
         first: rule of the first layers, given the bounds of the input; None: no rule of their own.
-        passes_batch_norm: whether a batch norm that follows no layer passes relevance unchanged;
-            else it has the epsilon rule.
     """
 
     dense: LayerRule
     convolution: LayerRule
     first: Callable[[Bounds], LayerRule] | None
-    passes_batch_norm: bool
 
 
 def epsilon_plus_flat(stabilizer: float) -> Composite:
     """Epsilon at dense layers, z-plus at convolutions, flat at the first."""
-    return Composite(epsilon(stabilizer), z_plus, lambda bounds: flat, passes_batch_norm=True)
+    return Composite(epsilon(stabilizer), z_plus, lambda bounds: flat)
 
 
 def epsilon_gamma_box(stabilizer: float, factor: float) -> Composite:
     """Epsilon at dense layers, gamma at convolutions, z-box at the first."""
-    return Composite(epsilon(stabilizer), gamma(factor), z_box, passes_batch_norm=True)
+    return Composite(epsilon(stabilizer), gamma(factor), z_box)
 
 
 def epsilon_everywhere(stabilizer: float) -> Composite:
     """Epsilon at all layers."""
     rule = epsilon(stabilizer)
-    return Composite(rule, rule, first=None, passes_batch_norm=False)
+    return Composite(rule, rule, first=None)

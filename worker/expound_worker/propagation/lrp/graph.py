@@ -34,7 +34,7 @@ def attach(output: Tensor, inputs: Sequence[Tensor], propagate: Propagate) -> Te
 def _attach_all(
     outputs: tuple[Tensor, ...], inputs: Sequence[Tensor], propagate: Propagate
 ) -> tuple[Tensor, ...]:
-    attached: tuple[Tensor, ...] = _Relevance.apply(propagate, outputs, *inputs)  # type: ignore[no-untyped-call]
+    attached: tuple[Tensor, ...] = _Relevance.apply(propagate, outputs, *inputs)
     return attached
 
 
@@ -86,6 +86,8 @@ class Copy:
 
     def attach(self, propagate: Propagate) -> Any:
         """The result, its outputs as a node of the great graph above the inputs."""
+        if not self.outputs:
+            return self.result
         outputs = tuple(output.detach() for output in self.outputs)
         attached = iter(_attach_all(outputs, self.inputs, propagate))
         return pytree.tree_map(

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from expound_worker.propagation.functions import Function
 from expound_worker.propagation.lrp.rules import STABILIZER, stabilize
-from expound_worker.propagation.mode import Function
 
 
 @dataclass(frozen=True)
@@ -36,9 +36,8 @@ class Layer:
 
     def __call__(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """The layer's output with other weights."""
-        if bias is None and not self.rest:
-            return self.function(x, weight, **self.options)
-        return self.function(x, weight, bias, *self.rest, **self.options)
+        output: Tensor = self.function(x, weight, bias, *self.rest, **self.options)
+        return output
 
     def scaled(self, scale: Tensor, shift: Tensor) -> "Layer":
         """The layer whose output is ``scale * output + shift``, both (channels,)."""

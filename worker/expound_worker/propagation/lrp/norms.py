@@ -8,9 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-
-from expound_worker.propagation.mode import Function
 
 
 def layer_norm(
@@ -21,7 +18,7 @@ def layer_norm(
     eps: float = 1e-5,
     *_: Any,
 ) -> Tensor:
-    """`torch.nn.functional.layer_norm`, its variance a constant: linear in ``x``."""
+    """`torch.layer_norm`, its variance a constant: linear in ``x``."""
     normed = _fixed_norm(x, tuple(range(-len(normalized_shape), 0)), eps)
     return _affine(normed, weight, bias)
 
@@ -34,7 +31,7 @@ def group_norm(
     eps: float = 1e-5,
     *_: Any,
 ) -> Tensor:
-    """`torch.nn.functional.group_norm`, its variance a constant: linear in ``x``."""
+    """`torch.group_norm`, its variance a constant: linear in ``x``."""
     normed = _fixed_norm(x.reshape(x.shape[0], num_groups, -1), (2,), eps).reshape(x.shape)
     shape = (-1, *[1] * (x.ndim - 2))
     return _affine(
@@ -55,37 +52,7 @@ def _affine(x: Tensor, weight: Tensor | None, bias: Tensor | None) -> Tensor:
     return x if bias is None else x + bias
 
 
-def batch_norm(function: Function, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor] | None:
-    """Scale and shift of a batch norm by channel; None: it takes its statistics from the batch.
-
-    Args:
-        function: one of the functions of that name.
-        args: its arguments after the input.
-        kwargs: the same, by name.
-    """
-    read = _functional_batch_norm if function is functional.batch_norm else _native_batch_norm
-    return read(*args, **kwargs)
-
-
-def _functional_batch_norm(
-    running_mean: Tensor | None,
-    running_var: Tensor | None,
-    weight: Tensor | None = None,
-    bias: Tensor | None = None,
-    training: bool = False,
-    momentum: float = 0.1,
-    eps: float = 1e-5,
-) -> tuple[Tensor, Tensor] | None:
-    if training or running_mean is None or running_var is None:
-        return None
-    scale = (running_var + eps).rsqrt()
-    if weight is not None:
-        scale = scale * weight
-    shift = -running_mean * scale
-    return scale, shift if bias is None else shift + bias
-
-
-def _native_batch_norm(
+def batch_norm(
     weight: Tensor | None,
     bias: Tensor | None,
     running_mean: Tensor | None,
@@ -93,6 +60,16 @@ def _native_batch_norm(
     training: bool,
     momentum: float,
     eps: float,
-    cudnn_enabled: bool = True,
+    *_: Any,
 ) -> tuple[Tensor, Tensor] | None:
-    return _functional_batch_norm(running_mean, running_var, weight, bias, training, momentum, eps)
+    """Scale and shift of `torch.batch_norm` by channel, from its arguments after the input.
+
+    None where it takes its statistics from the batch.
+    """
+    if training or running_mean is None or running_var is None:
+        return None
+    scale = (running_var + eps).rsqrt()
+    if weight is not None:
+        scale = scale * weight
+    shift = -running_mean * scale
+    return scale, shift if bias is None else shift + bias

@@ -27,14 +27,14 @@ def relevance(
         The relevance, of the inputs' shape, and the scores (N, classes) that the rules gave.
 
     Raises:
-        MethodError: the relevance would go through a function without a rule.
+        MethodError: METHOD_UNSUPPORTED if relevance would go through a function without a rule.
     """
     inputs = inputs.detach().clone().requires_grad_()
     mode = RelevanceMode(composite, inputs, bounds)
     with torch.enable_grad(), mode:
         output = module(inputs)
     output = mode.latest(output)
-    foreign = foreign_node(output)
+    foreign = foreign_node(output) if output.requires_grad else "detach"
     if foreign is not None:
         raise MethodError(
             Reason.METHOD_UNSUPPORTED,

@@ -11,9 +11,8 @@ from torch.utils import _pytree as pytree
 
 from expound.reasons import Reason
 from expound_worker.methods.method import MethodError
-from expound_worker.propagation.lrp.functions import name_of
+from expound_worker.propagation.functions import Function, name_of
 from expound_worker.propagation.lrp.graph import Copy, attach, carriers, carries
-from expound_worker.propagation.mode import Function
 
 STABILIZER = 1e-6
 """By how much denominators are moved away from zero."""
@@ -97,10 +96,7 @@ def unknown(function: Function, *args: Any, **kwargs: Any) -> Any:
 
     None comes to the shape of a tensor, to a comparison, to what only opens a gate.
     """
-    copy = Copy(function, *args, **kwargs)
-    if not copy.outputs:
-        return copy.result
-    return copy.attach(lambda relevances: unsupported(function))
+    return Copy(function, *args, **kwargs).attach(lambda relevances: unsupported(function))
 
 
 def unsupported(function: Function) -> NoReturn:

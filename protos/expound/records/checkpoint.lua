@@ -1,0 +1,10 @@
+local id, unit, attempt, content = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+if not holds(id, unit, attempt) then
+  return 0
+end
+local key = record_key(id)
+redis.call('SET', checkpoint_key(id, unit), content)
+keep(checkpoint_key(id, unit), redis.call('HGET', key, 'expire_time'))
+-- What goes on is not what ends its workers.
+redis.call('HDEL', key, unit .. ':losses')
+return 1

@@ -1,0 +1,10 @@
+local held = {}
+for index = 1, #ARGV, 3 do
+  local id, unit, attempt = ARGV[index], ARGV[index + 1], ARGV[index + 2]
+  local mine = holds(id, unit, attempt)
+  if mine then
+    lease(id, unit, LEASE_US)
+  end
+  held[#held + 1] = mine and 1 or 0
+end
+return held

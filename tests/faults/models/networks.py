@@ -1,0 +1,40 @@
+"""Networks of the fault suite."""
+
+import os
+import signal
+
+import torch
+from torch import Tensor, nn
+
+
+def cifar() -> nn.Module:
+    """The small network of the CIFAR-10 tutorials."""
+    return nn.Sequential(
+        nn.Conv2d(3, 6, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+        nn.Linear(84, 10),
+    )
+
+
+class Deadly(nn.Module):
+    """Kills its process on a white image, as a fault of a driver would."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 10) logits."""
+        if bool((images > 0.999).flatten(1).all(dim=1).any()):
+            os.kill(os.getpid(), signal.SIGKILL)
+        logits: Tensor = self.network(images)
+        return torch.nan_to_num(logits)

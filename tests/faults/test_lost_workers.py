@@ -1,0 +1,140 @@
+"""Workers that are killed, stopped, or ended by what they are asked."""
+
+import os
+import signal
+import threading
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from expound import records
+from expound.reasons import Reason
+from expound_client import (
+    Client,
+    Event,
+    Explanation,
+    MethodProgressed,
+    MethodStateChanged,
+    State,
+)
+from expound_client import methods as m
+from expound_client.errors import ExplanationFailedError
+from tests import photos
+from tests.faults.conftest import Fleet
+from tests.faults.invariants import check_events, check_nothing_left
+from tests.processes import wait_until
+
+LIME = m.Lime(n_samples=20_000)
+WHITE = np.full((32, 32, 3), 255, np.uint8)
+
+
+class Watcher(threading.Thread):
+    """Collects the events of an explanation."""
+
+    def __init__(self, explanation: Explanation) -> None:
+        super().__init__()
+        self.events: list[Event] = []
+        self._explanation = explanation
+        self.start()
+
+    def run(self) -> None:
+        """Watches to the end."""
+        for event in self._explanation.watch():
+            self.events.append(event)
+
+    def attempts(self, key: str) -> list[tuple[str, int]]:
+        """The states of a method with their attempts."""
+        changes = [event for event in self.events if isinstance(event, MethodStateChanged)]
+        return [(event.state.name, event.attempt) for event in changes if event.key == key]
+
+
+def _explain(client: Client) -> Explanation:
+    return client.explain(photos.chelsea(), model="cifar", methods=["saliency", LIME], seed=5)
+
+
+def _interrupt(fleet: Fleet, client: Client, inject: Callable[[], None]) -> None:
+    """Runs LIME, injects a fault in its middle, and checks that nobody could tell by the end."""
+    with fleet.store() as store:
+        explanation = _explain(client)
+        watcher = Watcher(explanation)
+        key = records.checkpoint_key(explanation.name.removeprefix("explanations/"), "1")
+        wait_until(lambda: store.exists(key) == 1, "the first checkpoint")
+        inject()
+        result = explanation.result(120)
+        watcher.join(60)
+        check_events(watcher.events)
+        assert watcher.attempts("lime")[-2:] == [("RUNNING", 2), ("SUCCEEDED", 2)]
+        progress = [
+            event.progress.evaluations_done
+            for event in watcher.events
+            if isinstance(event, MethodProgressed)
+        ]
+        assert progress == sorted(progress)
+        check_nothing_left(store)
+        again = _explain(client).result(120)
+        np.testing.assert_allclose(result["lime"].values, again["lime"].values, rtol=1e-5)
+
+
+def test_lime_goes_on_from_its_checkpoint_when_its_worker_is_killed(
+    fleet: Fleet, client: Client
+) -> None:
+    first = fleet.one_worker()
+
+    def kill() -> None:
+        first.kill()
+        fleet.workers.remove(first)
+        fleet.add_worker()
+
+    _interrupt(fleet, client, kill)
+
+
+def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_another(
+    fleet: Fleet, client: Client
+) -> None:
+    first = fleet.one_worker()
+
+    def stop() -> None:
+        fleet.add_worker()
+        fleet.workers.remove(first)
+        first.signal(signal.SIGTERM)
+
+    _interrupt(fleet, client, stop)
+    assert first.process is not None
+    assert first.process.wait(30) == 0
+
+
+def test_work_whose_ticket_and_listener_are_lost_is_done(fleet: Fleet, client: Client) -> None:
+    worker = fleet.one_worker()
+    with fleet.store() as store:
+        os.killpg(worker.pid, signal.SIGSTOP)
+        explanation = client.explain(photos.chelsea(), model="cifar", methods=["saliency", "lime"])
+        watcher = Watcher(explanation)
+        store.delete(records.ready_key("default"))
+        for key in store.keys("expound:celery:*"):
+            store.delete(key)
+        os.killpg(worker.pid, signal.SIGCONT)
+        assert explanation.result(60).state is State.SUCCEEDED
+        watcher.join(60)
+        check_events(watcher.events)
+        check_nothing_left(store)
+
+
+@pytest.mark.long
+def test_what_ends_its_workers_is_given_up_and_takes_no_other_with_it(
+    fleet: Fleet, client: Client
+) -> None:
+    fleet.one_worker()
+    job = client.explain(photos.chelsea(), model="cifar", methods=[LIME], timeout_s=600)
+    poison = client.explain(WHITE, model="deadly", methods=["saliency"], timeout_s=600)
+    others = [
+        client.explain(photos.chelsea(), model="deadly", methods=["saliency"], timeout_s=600)
+        for _ in range(8)
+    ]
+    with pytest.raises(ExplanationFailedError) as raised:
+        poison.result(300)
+    assert raised.value.reason is Reason.WORKER_LOST
+    for explanation in (*others, job):
+        assert explanation.result(300).state is State.SUCCEEDED
+    with fleet.store() as store:
+        check_nothing_left(store)

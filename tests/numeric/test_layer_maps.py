@@ -1,0 +1,170 @@
+"""Layer methods leave nothing on the network, and do not meet those of other threads."""
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from expound.reasons import Reason
+from expound.v1 import method_pb2
+from expound_worker.methods.catalogue import GRADIENT_METHODS
+from expound_worker.methods.layer_maps import activations_and_gradients
+from expound_worker.methods.method import Answer, Batch, MethodError
+from expound_worker.methods.score_cam import ScoreCam
+from expound_worker.models.model import Model
+from tests.numeric.models import ignore, resolved
+from tests.numeric.test_layers import LAYER_METHODS, model_of
+
+every_method = pytest.mark.parametrize("name", LAYER_METHODS)
+
+
+class Network(nn.Module):
+    """Two convolutions and what tests do between them; it writes into its inputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.first = nn.Conv2d(3, 4, 3)
+            self.second = nn.Conv2d(4, 6, 3)
+            self.head = nn.Linear(6, 5)
+        self.between = nn.Identity()
+        self.meeting: threading.Barrier | None = None
+        self.fails = False
+        self.runs_second_twice = False
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.first(images.mul_(2)).relu_()
+        if self.meeting is not None:
+            self.meeting.wait(timeout=30)
+        if self.fails:
+            raise ZeroDivisionError("a network that fails")
+        if self.runs_second_twice:
+            self.second(maps)
+        logits: Tensor = self.head(self.second(maps).relu_().mean(dim=(2, 3)))
+        return logits
+
+
+@pytest.fixture
+def network() -> Network:
+    return Network()
+
+
+@pytest.fixture
+def model(network: Network) -> Model:
+    return model_of(network, 16, 16)
+
+
+@pytest.fixture
+def batch(model: Model) -> Batch:
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(1)) - 0.5
+    return Batch(images, torch.tensor([1, 3]), [0.0, 0.0])
+
+
+def explained(model: Model, batch: Batch, name: str, layer: str) -> list[Answer]:
+    method = method_pb2.Method()
+    getattr(method, name).layer = layer
+    parameters = resolved(getattr(method, name))
+    if name in GRADIENT_METHODS:
+        return GRADIENT_METHODS[name].attribute(model, batch, parameters, 0)
+    return ScoreCam().attribute(
+        model, batch.inputs[0].clone(), batch.targets.tolist(), parameters, 0, ignore
+    )
+
+
+def traces(network: nn.Module) -> Iterator[tuple[str, object]]:
+    """All that a method might leave on a network."""
+    for name, module in network.named_modules():
+        for attribute, value in vars(module).items():
+            if "hooks" in attribute:
+                yield f"{name}.{attribute}", len(value)
+        yield name, (module.training, sorted(vars(module)))
+    for name, parameter in network.named_parameters():
+        yield name, (parameter.requires_grad, parameter.grad, parameter._version)
+
+
+@every_method
+def test_nothing_is_left_on_the_network_after_success(
+    name: str, network: Network, model: Model, batch: Batch
+) -> None:
+    before = list(traces(network))
+    assert any(answer.values.any() for answer in explained(model, batch, name, "first"))
+    assert list(traces(network)) == before
+
+
+@every_method
+def test_nothing_is_left_on_the_network_after_a_failure(
+    name: str, network: Network, model: Model, batch: Batch
+) -> None:
+    network.fails = True
+    before = list(traces(network))
+    with pytest.raises(ZeroDivisionError):
+        explained(model, batch, name, "second")
+    assert list(traces(network)) == before
+
+
+@every_method
+def test_nothing_is_left_on_the_network_after_a_refusal(
+    name: str, network: Network, model: Model, batch: Batch
+) -> None:
+    before = list(traces(network))
+    with pytest.raises(MethodError) as unknown:
+        explained(model, batch, name, "third")
+    assert unknown.value.metadata["field"] == "layer"
+    network.runs_second_twice = True
+    with pytest.raises(MethodError) as changed:
+        explained(model, batch, name, "second")
+    assert changed.value.reason is Reason.METHOD_UNSUPPORTED
+    assert "runs 2 times on this input, but 1 on others" in changed.value.message
+    network.runs_second_twice = False
+    assert list(traces(network)) == before
+
+
+@every_method
+def test_inputs_are_left_as_they_were_though_the_network_writes_into_them(
+    name: str, model: Model, batch: Batch
+) -> None:
+    before = batch.inputs.clone()
+    explained(model, batch, name, "second")
+    assert batch.inputs.equal(before)
+    assert not batch.inputs.requires_grad
+
+
+def test_maps_are_those_that_left_the_layer_though_they_are_changed_in_place(
+    network: Network, model: Model, batch: Batch
+) -> None:
+    (second,) = [layer for layer in model.layers if layer.name == "second"]
+    with torch.no_grad():
+        expected = network.second(network.first(2 * batch.inputs).relu())
+    maps, gradients = activations_and_gradients(model, second, batch.inputs, batch.targets)
+    assert (expected < 0).any()
+    assert torch.allclose(maps, expected, atol=1e-6)
+    weights = network.head.weight[batch.targets][:, :, None, None] / expected[0, 0].numel()
+    assert torch.allclose(gradients, weights * (expected > 0), atol=1e-7)
+
+
+@pytest.mark.parametrize("layers", [("first", "second"), ("second", "second")])
+@pytest.mark.parametrize("other", ["layer_activation", "grad_cam", "eigen_cam"])
+def test_two_threads_on_one_network_do_not_see_each_other(
+    layers: tuple[str, str], other: str, network: Network, model: Model, batch: Batch
+) -> None:
+    jobs = [("layer_cam", layers[0]), (other, layers[1])]
+    halves = [batch.one(0), batch.one(1)]
+    alone = [explained(model, half, *job)[0].values for half, job in zip(halves, jobs, strict=True)]
+    before = list(traces(network))
+    network.meeting = threading.Barrier(2)  # both are within the network at once
+    with ThreadPoolExecutor(2) as threads:
+        running = [
+            threads.submit(explained, model, half, *job)
+            for half, job in zip(halves, jobs, strict=True)
+        ]
+        together = [answers.result(60)[0].values for answers in running]
+    network.meeting = None
+    for ours, expected in zip(together, alone, strict=True):
+        assert np.array_equal(ours, expected)
+        assert expected.any()
+    assert list(traces(network)) == before

@@ -1,0 +1,196 @@
+"""Work that is nobody's: what the sweep finds, gives back, and ends."""
+
+import pytest
+
+from expound import records, tasks
+from expound.v1 import explanation_pb2
+from tests.server.hand_worker import HandWorker
+
+PENDING, RUNNING, FAILED = (
+    str(int(state)).encode()
+    for state in (
+        explanation_pb2.STATE_PENDING,
+        explanation_pb2.STATE_RUNNING,
+        explanation_pb2.STATE_FAILED,
+    )
+)
+LEASES = f"{records.PREFIX}leases"
+JOBS = records.jobs_key(tasks.DEFAULT_POOL)
+
+
+def _run_out(worker: HandWorker, explanation_id: str, unit: str | int = "explain") -> None:
+    """Lets time pass for the lease of a unit."""
+    worker.redis.zadd(LEASES, {f"{explanation_id} {unit}": 0}, xx=True)
+
+
+def _sweep(worker: HandWorker, max_losses: int = 3) -> list[tuple[str, int, int]]:
+    """Names of the units found, whether each was lost for good, and its attempt."""
+    found = worker.run("sweep", max_losses, 10)
+    return [(unit.decode(), lost, int(attempt)) for _, unit, _, lost, attempt, _ in found]
+
+
+def _lose(worker: HandWorker, explanation_id: str, unit: str | int) -> None:
+    """Loses the worker of a unit, and lets the pause before the next attempt pass."""
+    _run_out(worker, explanation_id, unit)
+    assert _sweep(worker) == []
+    _run_out(worker, explanation_id, unit)
+
+
+def test_what_is_leased_is_left_alone(worker: HandWorker) -> None:
+    worker.create("a")
+    assert _sweep(worker) == []
+    worker.claim("a")
+    assert _sweep(worker) == []
+
+
+def test_an_explanation_whose_ticket_was_lost_gets_another(worker: HandWorker) -> None:
+    worker.create("a")
+    worker.redis.zrem(records.ready_key(tasks.DEFAULT_POOL), "a")  # by a listener that died
+    _run_out(worker, "a")
+    assert _sweep(worker) == [("explain", 0, 0)]
+    assert _sweep(worker) == []
+    assert worker.redis.zrange(records.ready_key(tasks.DEFAULT_POOL), 0, -1) == [b"a"]
+
+
+def test_an_explanation_whose_worker_was_lost_is_taken_again(worker: HandWorker) -> None:
+    worker.create("a", methods=("saliency", "integrated_gradients", "lime"))
+    first = worker.claim("a")
+    assert first == 1
+    worker.predict("a", first)
+    within = [worker.run("claim", "a", str(unit), "hand", "", first)[0] for unit in (0, 1)]
+    worker.succeed("a", 0, within[0])
+    job = worker.claim("a", 2)
+    _lose(worker, "a", "explain")
+    record = worker.record("a")
+    states = [record[f"{unit}:state".encode()] for unit in ("explain", 1, 2)]
+    assert states == [PENDING, PENDING, RUNNING]
+    assert _sweep(worker) == [("explain", 0, 1)]
+    second = worker.claim("a")
+    assert second == 2
+    assert worker.run("claim", "a", "0", "hand", "", second) is None
+    assert worker.run("claim", "a", "1", "hand", "", first) is None
+    assert worker.run("claim", "a", "1", "hand", "", second) == [2]
+    assert worker.succeed("a", 1, within[1]) == 0
+    assert worker.succeed("a", 1, 2) == 1
+    assert job is not None
+    assert worker.succeed("a", 2, job) == 1
+
+
+def test_a_second_attempt_does_not_tell_its_predictions_again(worker: HandWorker) -> None:
+    worker.create("a")
+    first = worker.claim("a")
+    assert first is not None
+    worker.predict("a", first)
+    _lose(worker, "a", "explain")
+    second = worker.claim("a")
+    assert second is not None
+    told = worker.record("a")[b"sequence"]
+    assert worker.predict("a", second) == 1
+    assert worker.record("a")[b"sequence"] == told
+
+
+def test_what_was_lost_is_taken_alone(worker: HandWorker) -> None:
+    for name in "ab":
+        worker.create(name)
+    assert worker.claim("a") == 1
+    _lose(worker, "a", "explain")
+    _sweep(worker)
+    for name in "ab":
+        claimed = worker.run("claim_ready", "default", "hand", name, "models/tiny", 100)
+        assert [taken[0].decode() for taken in claimed] == [name]
+
+
+def test_a_method_that_no_worker_takes_gets_another_ticket(worker: HandWorker) -> None:
+    worker.create("a", methods=("lime",))
+    attempt = worker.claim("a")
+    assert attempt is not None
+    assert worker.run("offer", "a", attempt, "0") == 1
+    assert _sweep(worker) == []
+    assert worker.redis.zpopmin(JOBS) != []
+    _run_out(worker, "a", 0)
+    assert _sweep(worker) == [("0", 0, 0)]
+    assert worker.redis.zrange(JOBS, 0, -1) == [b"a 0"]
+    assert worker.claim("a", 0) == 1
+    assert not worker.redis.exists(JOBS)
+
+
+def test_a_checkpoint_outlives_its_attempt_and_clears_it_of_its_losses(worker: HandWorker) -> None:
+    worker.create("a", methods=("lime",))
+    worker.claim("a")
+    first = worker.claim("a", 0)
+    assert first is not None
+    assert worker.run("checkpoint", "a", "0", first, b"scores") == 1
+    _lose(worker, "a", 0)
+    assert worker.record("a")[b"0:losses"] == b"1"
+    assert worker.run("checkpoint", "a", "0", first, b"stale") == 0
+    second = worker.claim("a", 0)
+    assert second == 2
+    assert worker.redis.get(records.checkpoint_key("a", "0")) == b"scores"
+    assert worker.run("checkpoint", "a", "0", second, b"more") == 1
+    assert b"0:losses" not in worker.record("a")
+    worker.succeed("a", 0, second)
+    assert not worker.redis.exists(records.checkpoint_key("a", "0"))
+
+
+def test_a_worker_that_renews_keeps_its_unit_and_a_lost_one_learns_of_it(
+    worker: HandWorker,
+) -> None:
+    worker.create("a", methods=("lime",))
+    worker.claim("a")
+    attempt = worker.claim("a", 0)
+    assert attempt is not None
+    _run_out(worker, "a", 0)
+    assert worker.run("renew", "a", "0", attempt) == [1]
+    assert _sweep(worker) == []
+    _lose(worker, "a", 0)
+    assert worker.run("renew", "a", "0", attempt) == [0]
+    assert worker.progress("a", 0, attempt, 10) == 0
+
+
+def test_what_is_lost_too_often_is_left_to_the_sweeper_to_end(worker: HandWorker) -> None:
+    worker.create("a", methods=("lime",))
+    worker.claim("a")
+    for _ in range(2):
+        worker.claim("a", 0)
+        _lose(worker, "a", 0)
+    worker.claim("a", 0)
+    _run_out(worker, "a", 0)
+    assert _sweep(worker) == [("0", 1, 3)]
+    assert worker.record("a")[b"0:state"] == RUNNING
+    assert worker.fail("a", 0, 3) == 1
+    assert worker.record("a")[b"state"] == FAILED
+
+
+def test_what_a_worker_releases_is_due_at_once(worker: HandWorker) -> None:
+    worker.create("a", methods=("lime",))
+    worker.claim("a")
+    attempt = worker.claim("a", 0)
+    assert attempt is not None
+    assert worker.run("release", "a", "0", attempt) == 1
+    assert worker.run("release", "a", "0", attempt) == 0
+    assert _sweep(worker) == [("0", 0, 1)]
+    assert worker.claim("a", 0) == 2
+
+
+@pytest.mark.parametrize("step", ["end", "delete", "succeed"])
+def test_nothing_stays_leased_behind_the_end(worker: HandWorker, step: str) -> None:
+    worker.create("a", methods=("saliency", "lime"))
+    attempt = worker.claim("a")
+    assert attempt is not None
+    state = str(int(explanation_pb2.STATE_SUCCEEDED))
+    match step:
+        case "end":
+            worker.run("offer", "a", attempt, "0", "1")
+            worker.claim("a", 1)
+            worker.run("end", "a", state, b"", "", "")
+        case "delete":
+            worker.run("offer", "a", attempt, "0", "1")
+            worker.claim("a", 1)
+            worker.run("delete", "a")
+        case "succeed":
+            for unit in (0, 1):
+                claimed = worker.claim("a", unit)
+                assert claimed is not None
+                worker.succeed("a", unit, claimed)
+    assert not worker.redis.exists(LEASES)
+    assert not worker.redis.exists(JOBS)
