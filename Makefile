@@ -23,7 +23,7 @@ up: .venv/ready
 	$(BIN)/expound up
 
 test: check
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses auto --dist loadgroup
 
 check: .venv/ready
 	$(BIN)/ruff format --check --quiet

@@ -6,8 +6,15 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-def _setting(default: str | int | float, variable: str, description: str) -> Any:
-    return field(default=default, metadata={"variable": variable, "description": description})
+class SettingsError(Exception):
+    """The settings do not fit together, or a file that they name is wrong; says what to change."""
+
+
+def _setting(
+    default: str | int | float, variable: str, description: str, *, shown: bool = True
+) -> Any:
+    metadata = {"variable": variable, "description": description}
+    return field(default=default, metadata=metadata, repr=shown)
 
 
 @dataclass(frozen=True)
@@ -15,7 +22,7 @@ class Settings:
     """Settings of one server process."""
 
     redis_url: str = _setting(
-        "redis://127.0.0.1:6379/0", "EXPOUND_REDIS_URL", "Redis of records and queues"
+        "redis://127.0.0.1:6379/0", "EXPOUND_REDIS_URL", "Redis of records and queues", shown=False
     )
     host: str = _setting("127.0.0.1", "EXPOUND_SERVER_HOST", "address to listen on")
     port: int = _setting(50051, "EXPOUND_SERVER_PORT", "port to listen on; 0 picks a free one")
@@ -28,6 +35,28 @@ class Settings:
     redis_connections: int = _setting(
         32, "EXPOUND_SERVER_REDIS_CONNECTIONS", "most connections to Redis at a time"
     )
+    health_port: int = _setting(
+        0,
+        "EXPOUND_SERVER_HEALTH_PORT",
+        "port for health checks alone, without TLS and credentials; 0 for none",
+    )
+    tls_certificate: str = _setting(
+        "", "EXPOUND_SERVER_TLS_CERTIFICATE", "PEM file of the certificate chain; enables TLS"
+    )
+    tls_key: str = _setting("", "EXPOUND_SERVER_TLS_KEY", "PEM file of its private key")
+    tls_client_ca: str = _setting(
+        "",
+        "EXPOUND_SERVER_TLS_CLIENT_CA",
+        "PEM file of the authorities whose client certificates are asked for (mutual TLS)",
+    )
+    tenants: str = _setting(
+        "", "EXPOUND_SERVER_TENANTS", "tenants.toml: who may call, and how much"
+    )
+    max_waiting: int = _setting(
+        10_000,
+        "EXPOUND_SERVER_MAX_WAITING",
+        "how much work may wait in a pool before new requests are refused",
+    )
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
@@ -39,6 +68,6 @@ def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> S
             f"--{setting.name.replace('_', '-')}",
             type=type(setting.default),
             default=environment.get(variable, setting.default),
-            help=f"{setting.metadata['description']} ({variable}; default {setting.default})",
+            help=f"{setting.metadata['description']} ({variable}; default {setting.default!r})",
         )
     return Settings(**vars(parser.parse_args(arguments)))

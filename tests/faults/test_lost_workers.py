@@ -24,6 +24,7 @@ from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.invariants import check_events, check_nothing_left
 from tests.processes import wait_until
+from tests.service import Worker
 
 LIME = m.Lime(n_samples=20_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
@@ -53,18 +54,29 @@ def _explain(client: Client) -> Explanation:
     return client.explain(photos.chelsea(), model="cifar", methods=["saliency", LIME], seed=5)
 
 
-def _interrupt(fleet: Fleet, client: Client, inject: Callable[[], None]) -> None:
-    """Runs LIME, injects a fault in its middle, and checks that nobody could tell by the end."""
+def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -> None:
+    """Injects a fault in the middle of LIME, and checks that nobody could tell by its end."""
+    fleet.one_worker()
+    fleet.add_worker()
     with fleet.store() as store:
         explanation = _explain(client)
         watcher = Watcher(explanation)
-        key = records.checkpoint_key(explanation.name.removeprefix("explanations/"), "1")
-        wait_until(lambda: store.exists(key) == 1, "the first checkpoint")
-        inject()
+        explanation_id = explanation.name.removeprefix("explanations/")
+        checkpoint = records.checkpoint_key(explanation_id, "1")
+        wait_until(lambda: store.exists(checkpoint) == 1, "the first checkpoint")
+        holder = store.hget(records.record_key(explanation_id), "1:worker") or b""
+        worker = next(each for each in fleet.workers if holder.endswith(f":{each.pid}".encode()))
+        fleet.workers.remove(worker)
+        inject(worker)
         result = explanation.result(120)
         watcher.join(60)
         check_events(watcher.events)
-        assert watcher.attempts("lime")[-2:] == [("RUNNING", 2), ("SUCCEEDED", 2)]
+        assert watcher.attempts("lime") == [
+            ("RUNNING", 1),
+            ("PENDING", 1),
+            ("RUNNING", 2),
+            ("SUCCEEDED", 2),
+        ]
         progress = [
             event.progress.evaluations_done
             for event in watcher.events
@@ -76,32 +88,28 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[], None]) -> None
         np.testing.assert_allclose(result["lime"].values, again["lime"].values, rtol=1e-5)
 
 
+def _kill(worker: Worker) -> None:
+    worker.kill()
+
+
 def test_lime_goes_on_from_its_checkpoint_when_its_worker_is_killed(
     fleet: Fleet, client: Client
 ) -> None:
-    first = fleet.one_worker()
-
-    def kill() -> None:
-        first.kill()
-        fleet.workers.remove(first)
-        fleet.add_worker()
-
-    _interrupt(fleet, client, kill)
+    _interrupt(fleet, client, _kill)
 
 
 def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_another(
     fleet: Fleet, client: Client
 ) -> None:
-    first = fleet.one_worker()
+    stopped: list[Worker] = []
 
-    def stop() -> None:
-        fleet.add_worker()
-        fleet.workers.remove(first)
-        first.signal(signal.SIGTERM)
+    def stop(worker: Worker) -> None:
+        worker.signal(signal.SIGTERM)
+        stopped.append(worker)
 
     _interrupt(fleet, client, stop)
-    assert first.process is not None
-    assert first.process.wait(30) == 0
+    assert stopped[0].process is not None
+    assert stopped[0].process.wait(30) == 0
 
 
 def test_work_whose_ticket_and_listener_are_lost_is_done(fleet: Fleet, client: Client) -> None:

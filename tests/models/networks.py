@@ -31,3 +31,47 @@ def cifar() -> nn.Module:
 def perceptron() -> nn.Module:
     """A network with no layer whose output is a map."""
     return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.ReLU(), nn.Linear(16, 3))
+
+
+class Handwritten(nn.Module):
+    """What users write: views, functions for modules, a block that runs twice, sums in place."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(12, 16, 3, padding=1)
+        self.block = nn.Conv2d(16, 16, 3, padding=1)
+        self.relu = nn.ReLU(inplace=True)
+        self.head = nn.Linear(16 * 4 * 4, 10)
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        patches = inputs.view(len(inputs), 3, 16, 2, 16, 2).permute(0, 1, 3, 5, 2, 4)
+        maps = functional.relu(self.stem(patches.reshape(len(inputs), 12, 16, 16)))
+        maps = functional.max_pool2d(maps, 2)
+        for _ in range(2):
+            branch = self.relu(self.block(maps))
+            branch += maps
+            maps = branch
+        maps = functional.avg_pool2d(maps, 2)
+        logits: Tensor = self.head(maps.view(len(maps), -1))
+        return logits
+
+
+def handwritten() -> nn.Module:
+    return Handwritten()
+
+
+class TwoHeads(nn.Module):
+    """Gives a class and a box."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.classes = nn.Linear(192, 10)
+        self.box = nn.Linear(192, 4)
+
+    def forward(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
+        pixels = inputs.flatten(1)
+        return self.classes(pixels), self.box(pixels)
+
+
+def two_heads() -> nn.Module:
+    return TwoHeads()

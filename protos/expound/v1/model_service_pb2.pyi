@@ -233,7 +233,9 @@ class Layer(_message.Message):
     OUTPUT_SHAPE_FIELD_NUMBER: _builtins.int
     DEFAULT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Dotted module name: "features.7"."""
+    """Dotted module name: "features.7"; where the module runs several times, with the run behind
+    it: "pool#2".
+    """
     kind: _builtins.str
     """Class of the module: "Conv2d"."""
     default: _builtins.bool
