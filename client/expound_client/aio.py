@@ -18,6 +18,7 @@ from expound_client.explanation import Handle
 from expound_client.inputs import ImageLike
 from expound_client.models import Model
 from expound_client.results import ExplanationResult
+from expound_client.security import FilePath, Token, channel_credentials
 from expound_client.targets import Target
 
 
@@ -74,12 +75,18 @@ class AsyncClient:
         self,
         address: str = DEFAULT_ADDRESS,
         *,
+        tls: bool | None = None,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        token: Token | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = DEFAULT_CALL_TIMEOUT_S,
     ) -> None:
         """Makes a client, within a running event loop; see `Client` for the arguments."""
-        self._channel = open_aio_channel(address, credentials)
-        self._calls = AsyncCalls(self._channel, timeout_s)
+        secured = channel_credentials(credentials, tls=tls, ca=ca, cert=cert, key=key, token=token)
+        self._channel = open_aio_channel(address, secured)
+        self._calls = AsyncCalls(self._channel, timeout_s, token)
 
     async def explain(
         self,

@@ -17,14 +17,16 @@ from expound_client import core
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
 from expound_client.models import Model
+from expound_client.security import Token, call_metadata
 from expound_client.watch import Watch
 
 
 class AsyncCalls:
     """Every rpc as a coroutine, with its deadline and our errors."""
 
-    def __init__(self, channel: aio.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: aio.Channel, timeout_s: float, token: Token | None) -> None:
         self._timeout_s = timeout_s
+        self._metadata = call_metadata(token)
         self._explanations = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._cards: dict[str, Model] = {}
@@ -33,13 +35,17 @@ class AsyncCalls:
         """Sends a request; waits as long as it says, and then as long as any call."""
         timeout_s = self._timeout_s + core.wait_s(request)
         with translated():
-            return await self._explanations.Explain(request, timeout=timeout_s)
+            return await self._explanations.Explain(
+                request, timeout=timeout_s, metadata=self._metadata()
+            )
 
     async def get(self, name: str, *, full: bool) -> explanation_pb2.Explanation:
         """Gets an explanation; not `full`: without its maps."""
         with translated():
             return await self._explanations.GetExplanation(
-                core.get_request(name, full=full), timeout=self._timeout_s
+                core.get_request(name, full=full),
+                timeout=self._timeout_s,
+                metadata=self._metadata(),
             )
 
     async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
@@ -47,7 +53,9 @@ class AsyncCalls:
         request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
         while True:
             with translated():
-                page = await self._explanations.ListExplanations(request, timeout=self._timeout_s)
+                page = await self._explanations.ListExplanations(
+                    request, timeout=self._timeout_s, metadata=self._metadata()
+                )
             for explanation in page.explanations:
                 yield explanation
             request.page_token = page.next_page_token
@@ -58,19 +66,23 @@ class AsyncCalls:
         """Cancels an explanation."""
         request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
         with translated():
-            return await self._explanations.CancelExplanation(request, timeout=self._timeout_s)
+            return await self._explanations.CancelExplanation(
+                request, timeout=self._timeout_s, metadata=self._metadata()
+            )
 
     async def delete(self, name: str) -> None:
         """Deletes an explanation."""
         request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
         with translated():
-            await self._explanations.DeleteExplanation(request, timeout=self._timeout_s)
+            await self._explanations.DeleteExplanation(
+                request, timeout=self._timeout_s, metadata=self._metadata()
+            )
 
     async def watch(self, watch: Watch) -> AsyncGenerator[Event, None]:
         """Yields the events of a watch to its end, over as many streams as it takes."""
         while True:
             call = self._explanations.WatchExplanation(
-                watch.request(), timeout=watch.stream_timeout_s()
+                watch.request(), timeout=watch.stream_timeout_s(), metadata=self._metadata()
             )
             try:
                 async for message in call:
@@ -90,7 +102,9 @@ class AsyncCalls:
         request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
         while True:
             with translated():
-                page = await self._models.ListModels(request, timeout=self._timeout_s)
+                page = await self._models.ListModels(
+                    request, timeout=self._timeout_s, metadata=self._metadata()
+                )
             for card in page.models:
                 yield Model.from_proto(card)
             request.page_token = page.next_page_token
@@ -101,7 +115,9 @@ class AsyncCalls:
         """Gets the card of a model."""
         with translated():
             return Model.from_proto(
-                await self._models.GetModel(core.get_model_request(name), timeout=self._timeout_s)
+                await self._models.GetModel(
+                    core.get_model_request(name), timeout=self._timeout_s, metadata=self._metadata()
+                )
             )
 
     async def card(self, name: str, version: str = "") -> Model | None:

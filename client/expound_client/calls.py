@@ -16,14 +16,16 @@ from expound_client import core
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
 from expound_client.models import Model
+from expound_client.security import Token, call_metadata
 from expound_client.watch import Watch
 
 
 class Calls:
     """Every rpc as a blocking function, with its deadline and our errors."""
 
-    def __init__(self, channel: grpc.Channel, timeout_s: float) -> None:
+    def __init__(self, channel: grpc.Channel, timeout_s: float, token: Token | None) -> None:
         self._timeout_s = timeout_s
+        self._metadata = call_metadata(token)
         self._explanations = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
         self._cards: dict[str, Model] = {}
@@ -32,13 +34,15 @@ class Calls:
         """Sends a request; waits as long as it says, and then as long as any call."""
         timeout_s = self._timeout_s + core.wait_s(request)
         with translated():
-            return self._explanations.Explain(request, timeout=timeout_s)
+            return self._explanations.Explain(request, timeout=timeout_s, metadata=self._metadata())
 
     def get(self, name: str, *, full: bool) -> explanation_pb2.Explanation:
         """Gets an explanation; not `full`: without its maps."""
         with translated():
             return self._explanations.GetExplanation(
-                core.get_request(name, full=full), timeout=self._timeout_s
+                core.get_request(name, full=full),
+                timeout=self._timeout_s,
+                metadata=self._metadata(),
             )
 
     def list(self) -> Iterator[explanation_pb2.Explanation]:
@@ -46,7 +50,9 @@ class Calls:
         request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
         while True:
             with translated():
-                page = self._explanations.ListExplanations(request, timeout=self._timeout_s)
+                page = self._explanations.ListExplanations(
+                    request, timeout=self._timeout_s, metadata=self._metadata()
+                )
             yield from page.explanations
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -56,19 +62,23 @@ class Calls:
         """Cancels an explanation."""
         request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
         with translated():
-            return self._explanations.CancelExplanation(request, timeout=self._timeout_s)
+            return self._explanations.CancelExplanation(
+                request, timeout=self._timeout_s, metadata=self._metadata()
+            )
 
     def delete(self, name: str) -> None:
         """Deletes an explanation."""
         request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
         with translated():
-            self._explanations.DeleteExplanation(request, timeout=self._timeout_s)
+            self._explanations.DeleteExplanation(
+                request, timeout=self._timeout_s, metadata=self._metadata()
+            )
 
     def watch(self, watch: Watch) -> Iterator[Event]:
         """Yields the events of a watch to its end, over as many streams as it takes."""
         while True:
             call = self._explanations.WatchExplanation(
-                watch.request(), timeout=watch.stream_timeout_s()
+                watch.request(), timeout=watch.stream_timeout_s(), metadata=self._metadata()
             )
             try:
                 for message in call:
@@ -87,7 +97,9 @@ class Calls:
         request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
         while True:
             with translated():
-                page = self._models.ListModels(request, timeout=self._timeout_s)
+                page = self._models.ListModels(
+                    request, timeout=self._timeout_s, metadata=self._metadata()
+                )
             yield from map(Model.from_proto, page.models)
             request.page_token = page.next_page_token
             if not request.page_token:
@@ -97,7 +109,9 @@ class Calls:
         """Gets the card of a model."""
         with translated():
             return Model.from_proto(
-                self._models.GetModel(core.get_model_request(name), timeout=self._timeout_s)
+                self._models.GetModel(
+                    core.get_model_request(name), timeout=self._timeout_s, metadata=self._metadata()
+                )
             )
 
     def card(self, name: str, version: str = "") -> Model | None:

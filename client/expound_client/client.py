@@ -14,6 +14,7 @@ from expound_client.events import Event
 from expound_client.explanation import Explanation
 from expound_client.inputs import ImageLike
 from expound_client.models import Model
+from expound_client.security import FilePath, Token, channel_credentials
 from expound_client.targets import Target
 
 
@@ -28,6 +29,11 @@ class Client:
         self,
         address: str = DEFAULT_ADDRESS,
         *,
+        tls: bool | None = None,
+        ca: FilePath | None = None,
+        cert: FilePath | None = None,
+        key: FilePath | None = None,
+        token: Token | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         timeout_s: float = DEFAULT_CALL_TIMEOUT_S,
     ) -> None:
@@ -35,12 +41,25 @@ class Client:
 
         Args:
             address: ``host:port`` of the server, or any name that gRPC resolves.
-            credentials: what the connection is secured with; None: it is not encrypted.
+            tls: whether the connection is encrypted, and the server has to prove that it is who it
+                is. None: when any of the next four arguments is given. False with a token sends it
+                in the clear, which is for where a proxy encrypts.
+            ca: PEM file of the authorities that are believed about the server; None: those of gRPC.
+            cert: PEM file of the client's own certificate, for servers that ask for one.
+            key: PEM file of its private key.
+            token: bearer token that says who calls, or a function that gives it, for tokens that
+                expire; it is called before each call.
+            credentials: gRPC's own credentials in place of tls, ca, cert and key.
             timeout_s: how long a single call may take. Watching, and waiting for results, have
                 time limits of their own.
+
+        Raises:
+            InvalidArgumentError: the arguments do not fit together.
+            OSError: a file cannot be read.
         """
-        self._channel = open_channel(address, credentials)
-        self._calls = Calls(self._channel, timeout_s)
+        secured = channel_credentials(credentials, tls=tls, ca=ca, cert=cert, key=key, token=token)
+        self._channel = open_channel(address, secured)
+        self._calls = Calls(self._channel, timeout_s, token)
 
     def explain(
         self,
@@ -83,6 +102,9 @@ class Client:
             MethodNotImplementedError: no worker implements a method.
             MethodUnsupportedError: a method cannot be right on the model.
             AlreadyExistsError: the request id was used with another request.
+            UnauthenticatedError: the server does not know who calls.
+            QuotaExceededError: the caller asks for more than it may.
+            QueueFullError: more work waits already than the service takes on.
             UnavailableError: the server does not answer.
             OSError: an image file cannot be read.
         """

@@ -13,11 +13,14 @@
     │   └── ModelFailedError
     ├── MethodNotImplementedError
     ├── ResourceExhaustedError
+    │   ├── QuotaExceededError
+    │   └── QueueFullError
     ├── UnavailableError
     ├── DeadlineExceededError
     ├── CancelledError
     ├── WorkerLostError
     ├── PermissionDeniedError
+    │   └── UnauthenticatedError
     ├── InternalError
     └── ExplanationFailedError       carries the results that came
         ├── ExplanationCancelledError
@@ -136,6 +139,17 @@ class ResourceExhaustedError(ExpoundError):
     """Something is too large or too much: a message, the device's memory, the queue."""
 
 
+class QuotaExceededError(ResourceExhaustedError):
+    """The caller asks for more than it may; `metadata` says which limit of whom.
+
+    `retry_after_s` says when there is room again; None for a request that is itself too much.
+    """
+
+
+class QueueFullError(ResourceExhaustedError):
+    """More work waits than the service takes on; `retry_after_s` says when to try again."""
+
+
 class UnavailableError(ExpoundError):
     """The server, or the store behind it, does not answer; trying again later makes sense."""
 
@@ -154,6 +168,10 @@ class WorkerLostError(ExpoundError):
 
 class PermissionDeniedError(ExpoundError):
     """The server does not know the caller, or does not allow it."""
+
+
+class UnauthenticatedError(PermissionDeniedError):
+    """The call does not say who makes it, or not so that the server believes it."""
 
 
 class InternalError(ExpoundError):
@@ -202,11 +220,13 @@ _CLASSES: dict[tuple[int, Reason | None], type[ExpoundError]] = {
     (code_pb2.FAILED_PRECONDITION, Reason.MODEL_ERROR): ModelFailedError,
     (code_pb2.UNIMPLEMENTED, Reason.METHOD_NOT_IMPLEMENTED): MethodNotImplementedError,
     (code_pb2.RESOURCE_EXHAUSTED, None): ResourceExhaustedError,
+    (code_pb2.RESOURCE_EXHAUSTED, Reason.QUOTA_EXCEEDED): QuotaExceededError,
+    (code_pb2.RESOURCE_EXHAUSTED, Reason.QUEUE_FULL): QueueFullError,
     (code_pb2.UNAVAILABLE, None): UnavailableError,
     (code_pb2.DEADLINE_EXCEEDED, None): DeadlineExceededError,
     (code_pb2.CANCELLED, None): CancelledError,
     (code_pb2.ABORTED, Reason.WORKER_LOST): WorkerLostError,
-    (code_pb2.UNAUTHENTICATED, None): PermissionDeniedError,
+    (code_pb2.UNAUTHENTICATED, None): UnauthenticatedError,
     (code_pb2.PERMISSION_DENIED, None): PermissionDeniedError,
     (code_pb2.INTERNAL, None): InternalError,
 }

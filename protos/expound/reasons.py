@@ -16,6 +16,8 @@ DOMAIN = "expound"
 class Reason(StrEnum):
     """Why a request or a method failed: the `reason` of the error's `ErrorInfo`."""
 
+    UNAUTHENTICATED = "UNAUTHENTICATED"
+    """The call does not say who makes it, or not so that it can be believed."""
     INVALID_FIELD = "INVALID_FIELD"
     """A field of the request breaks its rule; `BadRequest` names the field."""
     INVALID_IMAGE = "INVALID_IMAGE"
@@ -48,6 +50,10 @@ class Reason(StrEnum):
     """The server is draining; another one, or the same later, goes on."""
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
     """A message is above the size limit."""
+    QUOTA_EXCEEDED = "QUOTA_EXCEEDED"
+    """The tenant has used up what it may ask for; `QuotaFailure` says what."""
+    QUEUE_FULL = "QUEUE_FULL"
+    """More work waits than the service takes on."""
     OUT_OF_MEMORY = "OUT_OF_MEMORY"
     """The device had not enough memory even for a batch of one."""
     NOT_FINITE = "NOT_FINITE"
@@ -61,6 +67,7 @@ class Reason(StrEnum):
 
 
 STATUS_CODES: dict[Reason, grpc.StatusCode] = {
+    Reason.UNAUTHENTICATED: grpc.StatusCode.UNAUTHENTICATED,
     Reason.INVALID_FIELD: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.INVALID_IMAGE: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.TOO_FEW_SEGMENTS: grpc.StatusCode.INVALID_ARGUMENT,
@@ -77,6 +84,8 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.REDIS_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.SERVER_STOPPING: grpc.StatusCode.UNAVAILABLE,
     Reason.MESSAGE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.QUOTA_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    Reason.QUEUE_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.OUT_OF_MEMORY: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.NOT_FINITE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.MODEL_ERROR: grpc.StatusCode.FAILED_PRECONDITION,
@@ -92,6 +101,7 @@ def status(
     metadata: dict[str, str] | None = None,
     violations: list[tuple[str, str]] | None = None,
     retry_after_s: float | None = None,
+    quota: str | None = None,
 ) -> status_pb2.Status:
     """Builds the `google.rpc.Status` of a reason.
 
@@ -101,6 +111,7 @@ def status(
         metadata: the variables of the message, for programs (`ErrorInfo.metadata`).
         violations: (field path, description) pairs of a bad request.
         retry_after_s: seconds after which trying again makes sense.
+        quota: whose quota is used up, such as ``tenant:NAME``; the message says which.
     """
     details: list[any_pb2.Any] = []
     info = error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN, metadata=metadata or {})
@@ -114,6 +125,10 @@ def status(
         retry = error_details_pb2.RetryInfo()
         retry.retry_delay.FromNanoseconds(int(retry_after_s * 1e9))
         details.append(_packed(retry))
+    if quota is not None:
+        failure = error_details_pb2.QuotaFailure()
+        failure.violations.add(subject=quota, description=message)
+        details.append(_packed(failure))
     code: int = STATUS_CODES[reason].value[0]
     return status_pb2.Status(code=code, message=message, details=details)
 
@@ -130,7 +145,8 @@ def reason_of(status: status_pb2.Status) -> Reason | None:
 def _packed(
     message: error_details_pb2.ErrorInfo
     | error_details_pb2.BadRequest
-    | error_details_pb2.RetryInfo,
+    | error_details_pb2.RetryInfo
+    | error_details_pb2.QuotaFailure,
 ) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)

@@ -8,12 +8,16 @@ import signal
 import sys
 
 from expound_server.app import App
-from expound_server.settings import Settings, read_settings
+from expound_server.settings import Settings, SettingsError, read_settings
 
 
 async def _run(settings: Settings) -> None:
     """Serves until SIGTERM or SIGINT, then drains."""
-    app = App(settings)
+    try:
+        app = App(settings)
+    except SettingsError as error:
+        print(f"expound_server: error: {error}", file=sys.stderr)
+        sys.exit(2)
     try:
         port = await app.start()
     except RuntimeError as error:

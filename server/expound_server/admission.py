@@ -4,13 +4,18 @@ import hashlib
 from collections.abc import Sequence
 
 from expound.v1 import explanation_pb2
+from expound.v1.model_service_pb2 import Model
 from expound_server import validation
 from expound_server.catalogue import Catalogue
-from expound_server.errors import InvalidRequest, ModelNotFound
+from expound_server.errors import InvalidRequest, ModelNotFound, QuotaExceeded
+from expound_server.evaluations import evaluations
 from expound_server.submission import Submission
+from expound_server.tenants import Tenant
 
 
-async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue) -> Submission:
+async def prepare(
+    request: explanation_pb2.ExplainRequest, tenant: Tenant, catalogue: Catalogue
+) -> Submission:
     """Checks a request and fills in its defaults.
 
     Raises:
@@ -18,6 +23,7 @@ async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue)
         ModelNotFound: no live worker serves the model.
         MethodNotImplemented: the workers of the model lack a method.
         MethodUnsupported: a method cannot explain the model.
+        QuotaExceeded: it takes more evaluations than the tenant's requests may.
     """
     validation.resolve(request)
     violations = list(validation.violations(request))
@@ -32,9 +38,11 @@ async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue)
     violations += validation.model_violations(request, model)
     if violations:
         raise InvalidRequest(violations)
+    _check_evaluations(request, tenant, model)
     inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
     request.ClearField("inputs")
     return Submission(
+        tenant,
         request,
         inputs,
         _digest(request, inputs),
@@ -42,6 +50,20 @@ async def prepare(request: explanation_pb2.ExplainRequest, catalogue: Catalogue)
         model.pool,
         _group(request, model.name),
     )
+
+
+def _check_evaluations(
+    request: explanation_pb2.ExplainRequest, tenant: Tenant, model: Model
+) -> None:
+    limit = tenant.limits.evaluations_per_request
+    planned = evaluations(request, model)
+    if limit and planned > limit:
+        raise QuotaExceeded(
+            "evaluations_per_request",
+            f"the request takes about {planned} evaluations of the model, above the limit of "
+            f"{limit} for one; ask for fewer inputs or samples",
+            tenant.name,
+        )
 
 
 def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:

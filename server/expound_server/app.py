@@ -1,6 +1,8 @@
 """The server put together: the only place that knows all parts, and the order of start and stop."""
 
 import asyncio
+import logging
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health
@@ -10,6 +12,7 @@ from grpc_reflection.v1alpha import reflection
 from expound.v1 import explanation_service_pb2, model_service_pb2
 from expound.v1.explanation_service_pb2_grpc import add_ExplanationServiceServicer_to_server
 from expound.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
+from expound_server.authentication import Authenticator
 from expound_server.broker import Broker
 from expound_server.catalogue import Catalogue
 from expound_server.deadlines import run_deadlines
@@ -17,14 +20,19 @@ from expound_server.doorbell import Doorbell
 from expound_server.explanation_servicer import ExplanationServicer
 from expound_server.explanations import Explanations
 from expound_server.health import Health
+from expound_server.interceptors.authentication import AuthenticationInterceptor
 from expound_server.interceptors.errors import ErrorInterceptor
 from expound_server.interceptors.logging import LoggingInterceptor
 from expound_server.model_servicer import ModelServicer
 from expound_server.models import Models
 from expound_server.recovery import run_recovery
-from expound_server.settings import Settings
+from expound_server.settings import Settings, SettingsError
 from expound_server.store import Store, connect
+from expound_server.tenants import Tenants, read_tenants
+from expound_server.tls import server_credentials
 from expound_server.watches import Watches
+
+_log = logging.getLogger(__name__)
 
 _SERVICES = (
     explanation_service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name,
@@ -37,6 +45,9 @@ class App:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._tenants = read_tenants(Path(settings.tenants)) if settings.tenants else Tenants()
+        self._credentials = server_credentials(settings)
+        _check(settings, self._tenants)
         self._redis = connect(settings.redis_url, settings.redis_connections)
         self._store = Store(self._redis)
         self._catalogue = Catalogue(self._store)
@@ -49,13 +60,15 @@ class App:
             self._broker,
             self._doorbell,
             settings.max_message_bytes,
+            settings.max_waiting,
         )
         self._watches = Watches(self._store, self._doorbell)
         self._server = self._make_server()
+        self._health_server = self._make_health_server()
 
     async def start(self) -> int:
         """Starts to serve, and gives the port. Raises RuntimeError when the port is taken."""
-        port = self._server.add_insecure_port(f"{self._settings.host}:{self._settings.port}")
+        port = self._listen()
         await self._health.update()
         self._loops = [
             asyncio.create_task(loop)
@@ -67,6 +80,8 @@ class App:
             )
         ]
         await self._server.start()
+        if self._health_server:
+            await self._health_server.start()
         return port
 
     async def serve(self) -> None:
@@ -81,26 +96,59 @@ class App:
         self._watches.stop()
         self._explanations.stop()
         await self._server.stop(self._settings.grace_s)
+        if self._health_server:
+            await self._health_server.stop(None)
         for loop in self._loops:
             loop.cancel()
         await asyncio.wait(self._loops)
         self._broker.close()
         await self._redis.aclose()
 
+    def _listen(self) -> int:
+        host, port = self._settings.host, self._settings.port
+        if self._health_server:
+            self._health_server.add_insecure_port(f"{host}:{self._settings.health_port}")
+        if self._credentials:
+            return self._server.add_secure_port(f"{host}:{port}", self._credentials)
+        return self._server.add_insecure_port(f"{host}:{port}")
+
     def _make_server(self) -> grpc.aio.Server:
         server = grpc.aio.server(
             # The first one is the outermost: it logs the status that the second one decides on.
-            interceptors=[LoggingInterceptor(), ErrorInterceptor()],
+            interceptors=[
+                LoggingInterceptor(),
+                ErrorInterceptor(),
+                AuthenticationInterceptor(Authenticator(self._tenants)),
+            ],
             options=_options(self._settings.max_message_bytes),
         )
         explanations = ExplanationServicer(self._explanations, self._watches)
         add_ExplanationServiceServicer_to_server(explanations, server)
         add_ModelServiceServicer_to_server(ModelServicer(Models(self._catalogue)), server)
         add_HealthServicer_to_server(self._health.servicer, server)
-        reflection.enable_server_reflection(
-            (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
-        )
+        if not self._tenants.told_apart:
+            # It answers whoever asks, so it is not offered where callers have to say who they are.
+            reflection.enable_server_reflection(
+                (*_SERVICES, health.SERVICE_NAME, reflection.SERVICE_NAME), server
+            )
         return server
+
+    def _make_health_server(self) -> grpc.aio.Server | None:
+        if not self._settings.health_port:
+            return None
+        server = grpc.aio.server(options=[("grpc.so_reuseport", 0)])
+        add_HealthServicer_to_server(self._health.servicer, server)
+        return server
+
+
+def _check(settings: Settings, tenants: Tenants) -> None:
+    if tenants.certificates and not settings.tls_client_ca:
+        raise SettingsError(
+            "tenants are told apart by client certificates, and nobody has to have one; "
+            "--tls-client-ca is missing"
+        )
+    if (tenants.token_hashes or tenants.jwt) and not settings.tls_certificate:
+        _log.warning("tokens come in the clear: leave TLS out only behind a proxy that does it")
 
 
 def _options(max_message_bytes: int) -> list[tuple[str, int]]:

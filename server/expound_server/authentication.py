@@ -3,13 +3,10 @@
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from expound_server.errors import Unauthenticated
+from expound_server.json_web_tokens import JsonWebTokens
 from expound_server.tenants import DEFAULT_TENANT, Tenant, Tenants
-
-if TYPE_CHECKING:
-    from expound_server.json_web_tokens import JsonWebTokens
 
 _SCHEME = "bearer "
 
@@ -20,7 +17,7 @@ class Authenticator:
     def __init__(self, tenants: Tenants) -> None:
         """Reads the keys of JSON Web Tokens, where they are believed. Raises SettingsError."""
         self._tenants = tenants
-        self._jwt = _json_web_tokens(tenants)
+        self._jwt = JsonWebTokens(tenants.jwt) if tenants.jwt else None
 
     def tenant(self, authorization: Sequence[str], certificate_names: Sequence[str]) -> Tenant:
         """The tenant of a call.
@@ -58,15 +55,6 @@ class Authenticator:
         if names and self._tenants.certificates:
             raise Unauthenticated("the client certificate belongs to no tenant")
         raise Unauthenticated("who calls is not said; send a token: 'authorization: Bearer TOKEN'")
-
-
-def _json_web_tokens(tenants: Tenants) -> "JsonWebTokens | None":
-    if tenants.jwt is None:
-        return None
-    # Only here: it brings OpenSSL along, which most servers do without.
-    from expound_server.json_web_tokens import JsonWebTokens
-
-    return JsonWebTokens(tenants.jwt)
 
 
 def _bearer_token(authorization: Sequence[str]) -> str:

@@ -3,6 +3,7 @@
 ::
 
     CallError
+    ├── Unauthenticated
     ├── InvalidRequest
     ├── ModelNotFound
     ├── MethodNotImplemented
@@ -11,6 +12,8 @@
     ├── ExplanationEnded
     ├── RequestIdReused
     ├── AnswerTooLarge
+    ├── QuotaExceeded
+    ├── QueueFull
     ├── BrokerUnavailable
     └── ServerStopping
 """
@@ -34,11 +37,13 @@ class CallError(Exception):
         message: what was wrong, what is allowed and what to do, for people.
         metadata: the variables of the message, for programs.
         violations: the fields that are to blame.
+        quota: whose quota is used up.
         retry_after_s: seconds after which trying again makes sense; None for never.
     """
 
     reason: ClassVar[Reason]
-    retry_after_s: ClassVar[float | None] = None
+    retry_after_s: float | None = None
+    quota: str | None = None
 
     def __init__(
         self,
@@ -51,6 +56,12 @@ class CallError(Exception):
         self.message = message
         self.metadata = metadata or {}
         self.violations = violations[:_MOST_NAMED]
+
+
+class Unauthenticated(CallError):
+    """It is not known who calls; never says anything of the credentials themselves."""
+
+    reason = Reason.UNAUTHENTICATED
 
 
 class InvalidRequest(CallError):
@@ -148,6 +159,32 @@ class AnswerTooLarge(CallError):
             "BASIC view, or ask for fewer inputs, methods or targets, or FLOAT16 values",
             metadata={"name": name, "size": str(size_bytes), "limit": str(limit_bytes)},
         )
+
+
+class QuotaExceeded(CallError):
+    """The tenant asks for more than it may."""
+
+    reason = Reason.QUOTA_EXCEEDED
+
+    def __init__(
+        self, limit: str, message: str, tenant: str, retry_after_s: float | None = None
+    ) -> None:
+        super().__init__(message, metadata={"limit": limit, "tenant": tenant})
+        self.retry_after_s = retry_after_s
+        self.quota = f"tenant:{tenant}"
+
+
+class QueueFull(CallError):
+    """More work waits than the workers can take."""
+
+    reason = Reason.QUEUE_FULL
+
+    def __init__(self, limit: int, retry_after_s: float) -> None:
+        super().__init__(
+            f"{limit} pieces of work wait already; try again later", metadata={"limit": "waiting"}
+        )
+        self.retry_after_s = retry_after_s
+        self.quota = "service"
 
 
 class BrokerUnavailable(CallError):

@@ -20,6 +20,7 @@ from expound_server.errors import (
 from expound_server.record import Record
 from expound_server.store import Created, Store
 from expound_server.submission import Submission
+from expound_server.tenants import Tenant
 from expound_server.validation import check_fields
 
 _FULL = explanation_pb2.EXPLANATION_VIEW_FULL
@@ -38,7 +39,7 @@ class Explanations:
     """All that can be asked about explanations.
 
     Every method raises InvalidRequest for a field that breaks its rule, ExplanationNotFound for
-    an explanation that is not there, and redis-py's errors when Redis is away.
+    an explanation that is not there or another tenant's, and redis-py's errors when Redis is away.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class Explanations:
         broker: Broker,
         doorbell: Doorbell,
         max_message_bytes: int,
+        max_waiting: int,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
         self._broker = broker
         self._doorbell = doorbell
         self._max_message_bytes = max_message_bytes
+        self._max_waiting = max_waiting
         self._stopping = False
 
     def stop(self) -> None:
@@ -62,23 +65,26 @@ class Explanations:
         self._doorbell.ring_all()
 
     async def explain(
-        self, request: explanation_pb2.ExplainRequest, time_left_s: float | None
+        self, request: explanation_pb2.ExplainRequest, tenant: Tenant, time_left_s: float | None
     ) -> explanation_pb2.Explanation:
         """Accepts a request, and waits for its end as long as it asks.
 
         Args:
             request: the request; its defaults are filled in, and its inputs taken out.
+            tenant: who asks.
             time_left_s: time until the caller gives up; None for never.
 
         Raises:
             ModelNotFound: no live worker serves the model.
             MethodNotImplemented: the workers of the model lack a method.
             MethodUnsupported: a method cannot explain the model.
+            QuotaExceeded: the tenant asks for more than it may.
+            QueueFull: too much work waits already.
             RequestIdReused: the request id belongs to another request.
             BrokerUnavailable: it is stored, but no worker could be told.
         """
         ends_at_s = time.monotonic() + _wait_s(request, time_left_s)
-        submission = await prepare(request, self._catalogue)
+        submission = await prepare(request, tenant, self._catalogue)
         if request.validate_only:
             return explanation_pb2.Explanation(request=submission.request)
         explanation_id = names.new_explanation_id()
@@ -86,7 +92,7 @@ class Explanations:
         # it has rung.
         with self._doorbell.bell(explanation_id, at_end=True) as bell:
             ring = bell.last_ring
-            created = await self._store.create(explanation_id, submission)
+            created = await self._store.create(explanation_id, submission, self._max_waiting)
             if created.outcome == "created":
                 record, results = await self._wait(created, submission, bell, ring, ends_at_s)
                 return self._put_together(record, results, _FULL)
@@ -98,24 +104,24 @@ class Explanations:
             return self._put_together(record, results, _FULL)
 
     async def get(
-        self, request: explanation_service_pb2.GetExplanationRequest
+        self, request: explanation_service_pb2.GetExplanationRequest, tenant: Tenant
     ) -> explanation_pb2.Explanation:
         """Gives one explanation."""
         check_fields(request)
-        record = await self._store.record(names.explanation_id(request.name))
+        record = await self._store.record(names.explanation_id(request.name), tenant.name)
         return await self._answer(record, request.view or _FULL)
 
     async def list(
-        self, request: explanation_service_pb2.ListExplanationsRequest
+        self, request: explanation_service_pb2.ListExplanationsRequest, tenant: Tenant
     ) -> explanation_service_pb2.ListExplanationsResponse:
-        """Gives a page of explanations, newest first."""
+        """Gives a page of a tenant's explanations, newest first."""
         check_fields(request)
         page_size = pages.size(request.page_size, _DEFAULT_PAGE_SIZE)
         page = explanation_service_pb2.ListExplanationsResponse()
         before_us: int | None = None
         if request.page_token:
             before_us = pages.position(_PAGE_KIND, request.page_token, int)
-        async with contextlib.aclosing(self._store.newest(before_us)) as found:
+        async with contextlib.aclosing(self._store.newest(tenant.name, before_us)) as found:
             async for record in found:
                 if len(page.explanations) == page_size:
                     page.next_page_token = pages.token(_PAGE_KIND, before_us)
@@ -126,18 +132,22 @@ class Explanations:
         return page
 
     async def cancel(
-        self, request: explanation_service_pb2.CancelExplanationRequest
+        self, request: explanation_service_pb2.CancelExplanationRequest, tenant: Tenant
     ) -> explanation_pb2.Explanation:
         """Cancels what is unfinished. Raises ExplanationEnded when nothing is."""
         explanation_id = names.explanation_id(request.name)
+        await self._store.record(explanation_id, tenant.name)
         cancelled = explanation_pb2.STATE_CANCELLED
         if not await self._store.end(explanation_id, cancelled, _CANCELLED):
             raise ExplanationEnded(request.name)
-        return await self._answer(await self._store.record(explanation_id), _FULL)
+        return await self._answer(await self._store.record(explanation_id, tenant.name), _FULL)
 
-    async def delete(self, request: explanation_service_pb2.DeleteExplanationRequest) -> None:
+    async def delete(
+        self, request: explanation_service_pb2.DeleteExplanationRequest, tenant: Tenant
+    ) -> None:
         """Deletes an explanation and all its data."""
-        await self._store.delete(names.explanation_id(request.name))
+        record = await self._store.record(names.explanation_id(request.name), tenant.name)
+        await self._store.delete(record.explanation_id)
 
     async def _wait(
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
@@ -153,7 +163,7 @@ class Explanations:
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
     ) -> None:
         """Sends a ticket, unless a worker that listened has done the work already."""
-        if not await self._needs_ticket(created):
+        if not await self._needs_ticket(created, submission):
             return
         if ends_at_s > time.monotonic() and not self._stopping:
             await bell.wait(seen_ring, _TICKET_DELAY_S)
@@ -161,11 +171,11 @@ class Explanations:
                 return
         await self._broker.send_explain(created.explanation_id, submission.pool)
 
-    async def _needs_ticket(self, created: Created) -> bool:
+    async def _needs_ticket(self, created: Created, submission: Submission) -> bool:
         if created.outcome == "created":
             return created.needs_ticket
         # The call that created it may have failed before it sent one.
-        record = await self._store.record(created.explanation_id)
+        record = await self._store.record(created.explanation_id, submission.tenant.name)
         return record.state == explanation_pb2.STATE_PENDING
 
     async def _look(

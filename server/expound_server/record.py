@@ -29,6 +29,11 @@ class Record:
         return fields.state(self._field("state"))
 
     @property
+    def tenant(self) -> str:
+        """Name of the tenant whose it is."""
+        return self._field("tenant").decode()
+
+    @property
     def create_time_us(self) -> int:
         """When it was accepted, in microseconds since 1970."""
         return int(self._field("create_time"))

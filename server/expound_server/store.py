@@ -10,11 +10,12 @@ from redis.backoff import NoBackoff
 from expound import records, tasks
 from expound.v1 import explanation_pb2, worker_pb2
 from expound_server import fields
-from expound_server.errors import ExplanationNotFound
+from expound_server.errors import CallError, ExplanationNotFound, QueueFull, QuotaExceeded
 from expound_server.events import Entry, Tail
 from expound_server.names import explanation_name
 from expound_server.record import Record
 from expound_server.submission import Submission
+from expound_server.tenants import Tenant
 
 _SCRIPTS = ("create", "end", "expire", "sweep", "finish", "delete", "workers")
 _ENTRIES_AT_ONCE = 100
@@ -40,7 +41,7 @@ def connect(url: str, max_connections: int) -> Redis:
 
 
 class Created(NamedTuple):
-    """What became of a submission.
+    """What became of a submission that was not refused.
 
     Attributes:
         outcome: "created", "existing" or "conflict".
@@ -84,10 +85,21 @@ class Store:
         self,
         explanation_id: str,
         submission: Submission,
+        max_waiting: int,
     ) -> Created:
-        """Stores what was submitted, under the id given unless its request id is known."""
-        request = submission.request
-        outcome, stored_id, needs_ticket = await self._run(
+        """Stores what was submitted, under the id given unless its request id is known.
+
+        Args:
+            explanation_id: the id.
+            submission: what was submitted.
+            max_waiting: how much work may wait in the pool before it; 0 for any.
+
+        Raises:
+            QuotaExceeded: the tenant asks for more than it may.
+            QueueFull: so much waits already.
+        """
+        request, tenant = submission.request, submission.tenant
+        outcome, found, number = await self._run(
             "create",
             explanation_id,
             request.request_id,
@@ -99,16 +111,23 @@ class Store:
             submission.pool,
             submission.model,
             submission.group,
+            tenant.name,
+            tenant.limits.requests_in_flight,
+            tenant.limits.images_per_minute,
+            max_waiting,
             *submission.inputs,
         )
-        return Created(outcome.decode(), stored_id.decode(), bool(needs_ticket))
+        if outcome == b"refused":
+            raise _refusal(found.decode(), int(number) / 1e6, tenant, max_waiting)
+        return Created(outcome.decode(), found.decode(), bool(number))
 
-    async def record(self, explanation_id: str) -> Record:
-        """Reads a record. Raises ExplanationNotFound."""
+    async def record(self, explanation_id: str, tenant: str) -> Record:
+        """Reads a record. Raises ExplanationNotFound for none, and for another tenant's."""
         hash_ = await self._redis.hgetall(records.record_key(explanation_id))
-        if not hash_:
+        record = Record(explanation_id, cast(dict[bytes, bytes], hash_))
+        if not hash_ or record.tenant != tenant:
             raise ExplanationNotFound(explanation_name(explanation_id))
-        return Record(explanation_id, cast(dict[bytes, bytes], hash_))
+        return record
 
     async def results(self, record: Record) -> dict[int, bytes]:
         """Reads the serialised results of a record's methods, by index.
@@ -168,14 +187,15 @@ class Store:
             [Entry(int(entry_id.split(b"-")[0]), entry) for entry_id, entry in entries],
         )
 
-    async def newest(self, before_us: int | None) -> AsyncGenerator[Record, None]:
-        """Reads the records created before a time, newest first.
+    async def newest(self, tenant: str, before_us: int | None) -> AsyncGenerator[Record, None]:
+        """Reads a tenant's records created before a time, newest first.
 
         The times of creation are Redis' own, in microseconds, and so tell records apart.
         """
+        index = records.index_key(tenant)
         while True:
             found = await self._redis.zrange(
-                records.INDEX,
+                index,
                 "+inf" if before_us is None else f"({before_us}",
                 "-inf",
                 desc=True,
@@ -190,9 +210,9 @@ class Store:
             for member, created_us in entries:
                 before_us = int(created_us)
                 try:
-                    yield await self.record(member.decode())
+                    yield await self.record(member.decode(), tenant)
                 except ExplanationNotFound:
-                    await self._redis.zrem(records.INDEX, member)
+                    await self._redis.zrem(index, member)
 
     async def end(
         self, explanation_id: str, state: explanation_pb2.State.ValueType, error: bytes
@@ -247,3 +267,19 @@ class Store:
 
     async def _run(self, name: str, *arguments: str | int | bytes) -> Any:
         return await self._scripts[name](keys=[records.PREFIX], args=arguments)
+
+
+def _refusal(limit: str, retry_after_s: float, tenant: Tenant, max_waiting: int) -> CallError:
+    if limit == "waiting":
+        return QueueFull(max_waiting, retry_after_s)
+    allowed = getattr(tenant.limits, limit)
+    what = {
+        "requests_in_flight": f"{allowed} explanations at a time, which have not ended",
+        "images_per_minute": f"{allowed} images a minute",
+    }[limit]
+    return QuotaExceeded(
+        limit,
+        f"the tenant {tenant.name} may ask for {what}; try again in {retry_after_s:.1f} s",
+        tenant.name,
+        retry_after_s,
+    )

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from expound.v1 import explanation_pb2
+from expound_server.tenants import Tenant
 
 
 @dataclass(frozen=True)
@@ -11,6 +12,7 @@ class Submission:
     """A resolved request, ready to be stored.
 
     Attributes:
+        tenant: who asks.
         request: the request without its inputs.
         inputs: its inputs, serialised.
         digest: equal for requests that ask for the same.
@@ -20,6 +22,7 @@ class Submission:
             parameters and seed, whatever the inputs and targets.
     """
 
+    tenant: Tenant
     request: explanation_pb2.ExplainRequest
     inputs: Sequence[bytes]
     digest: str

@@ -46,4 +46,6 @@ def _check(certificate: str, key: str, client_ca: str) -> None:
         try:
             context.load_verify_locations(client_ca)
         except OSError as error:
-            raise SettingsError(f"authorities of client certificates {client_ca}: {error}") from None
+            raise SettingsError(
+                f"authorities of client certificates {client_ca}: {error}"
+            ) from None

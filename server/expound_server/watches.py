@@ -45,7 +45,7 @@ class Watches:
         self._doorbell.ring_all()
 
     async def watch(
-        self, request: explanation_service_pb2.WatchExplanationRequest
+        self, request: explanation_service_pb2.WatchExplanationRequest, tenant: str
     ) -> AsyncIterator[explanation_pb2.ExplanationEvent]:
         """Gives the events behind a sequence number as they come, to the one that ends it all.
 
@@ -59,7 +59,7 @@ class Watches:
         with_tensors = request.view == explanation_pb2.EXPLANATION_VIEW_FULL
         seen = request.after_sequence
         with self._doorbell.bell(explanation_id) as bell:
-            record = await self._store.record(explanation_id)
+            record = await self._store.record(explanation_id, tenant)
             while not self._stopping:
                 ring = bell.last_ring
                 batch = await self._next_batch(record, seen, ring, with_tensors=with_tensors)
@@ -87,19 +87,19 @@ class Watches:
         keys = [method.key for method in record.request.methods]
         events = []
         for entry in tail.entries:
-            result = await self._result(record.explanation_id, entry, with_tensors=with_tensors)
+            result = await self._result(record, entry, with_tensors=with_tensors)
             events.append(event(entry, keys, result))
         return _Batch(events, tail.newest, fields.is_terminal(tail.state))
 
     async def _result(
-        self, explanation_id: str, entry: Entry, *, with_tensors: bool
+        self, watched: Record, entry: Entry, *, with_tensors: bool
     ) -> explanation_pb2.MethodResult | None:
         """The result that an entry tells of; None for none, or when it was deleted meanwhile."""
         index = entry.succeeded
         if index is None:
             return None
         with contextlib.suppress(ExplanationNotFound):
-            record = await self._store.record(explanation_id)
-            stored = await self._store.result(explanation_id, index)
+            record = await self._store.record(watched.explanation_id, watched.tenant)
+            stored = await self._store.result(watched.explanation_id, index)
             return record.result(index, stored, with_tensors=with_tensors)
         return None

@@ -1,8 +1,11 @@
 """Layer methods of a running service: the layer that they take, and Captum's numbers at it."""
 
+from collections.abc import Callable
+
 import captum.attr
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -10,12 +13,17 @@ from expound_client import Client
 from expound_client import methods as m
 from expound_client.errors import InvalidArgumentError
 from tests import photos
+from tests.integration.references import image_of, maps_and_gradients, same
+from tests.numeric import test_eigen_cam, test_grad_cam_plus_plus, test_layer_cam, test_score_cam
+from tests.numeric.cuts import enlarged
 
 
-def same(ours: NDArray[np.float32], theirs: Tensor, tolerance: float = 1e-4) -> None:
-    reference = theirs.detach().numpy()
-    assert ours.shape == reference.shape
-    assert np.abs(ours - reference).max() <= tolerance * np.abs(reference).max()
+def literal_grad_cam(maps: Tensor, gradients: Tensor) -> NDArray[np.float64]:
+    """(h, w) of one input, one channel at a time."""
+    total = np.zeros(maps.shape[1:])
+    for channel, gradient in zip(maps.double().numpy(), gradients.double().numpy(), strict=True):
+        total += gradient.mean() * channel
+    return np.maximum(total, 0)
 
 
 def test_all_layer_methods_say_which_layer_they_took_and_why(client: Client) -> None:
@@ -38,14 +46,69 @@ def test_all_layer_methods_say_which_layer_they_took_and_why(client: Client) -> 
         assert explanation[method].values.any()
 
 
-def test_layer_activation_equals_captums(client: Client) -> None:
-    method = m.LayerActivation(layer="conv2")
-    result = client.explain(photos.chelsea(), model="cifar", methods=[method]).result(60)
+@pytest.mark.parametrize(
+    ("name", "layer"),
+    [
+        ("efficientnet_lite0", "_bn1"),
+        ("cifar", "conv2"),
+        ("resnet18", "layer3"),
+        ("handwritten", "block#1"),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "literal"),
+    [
+        (m.GradCam, literal_grad_cam),
+        (m.GradCamPlusPlus, test_grad_cam_plus_plus.literal),
+        (m.LayerCam, test_layer_cam.literal),
+        (m.EigenCam, test_eigen_cam.literal),
+    ],
+    ids=["grad_cam", "grad_cam_plus_plus", "layer_cam", "eigen_cam"],
+)
+def test_class_activation_maps_are_the_papers(
+    client: Client,
+    method: Callable[..., m.Method],
+    literal: Callable[[Tensor, Tensor], NDArray[np.float64]],
+    name: str,
+    layer: str,
+) -> None:
+    asked = method(layer=layer)
+    result = client.explain(photos.chelsea(), model=name, methods=[asked]).result(60)
+    ours = result[asked.name]
+    coarse = torch.from_numpy(literal(*maps_and_gradients(name, layer, ours.target.index)))
+    same(ours.values, enlarged(coarse[None], ours.values.shape)[0], tolerance=1e-4)
+    assert ours.layer == layer
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("cifar", "conv2"), ("resnet18", "layer1"), ("handwritten", "block#1")]
+)
+def test_score_cam_is_the_papers(client: Client, name: str, layer: str) -> None:
+    method = m.ScoreCam(layer=layer, baseline=m.ColorBaseline())
+    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
+    ours = result["score_cam"]
+    model, image = photos.model(name), image_of(name)[0]
+    maps, _ = maps_and_gradients(name, layer, ours.target.index)
+    black = model.preprocessing.normalize_color((0.0, 0.0, 0.0)).expand_as(image)
+    coarse = test_score_cam.literal(model, image, black, maps, ours.target.index)
+    size = (image.shape[1], image.shape[2])
+    same(ours.values, enlarged(torch.from_numpy(coarse)[None], size)[0], tolerance=1e-4)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("efficientnet_lite0", "_bn1"), ("cifar", "conv2")])
+def test_layer_activation_equals_captums(client: Client, name: str, layer: str) -> None:
+    method = m.LayerActivation(layer=layer)
+    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
     ours = result["layer_activation"]
-    module, image = photos.model("cifar").module, photos.model_input("cifar", photos.chelsea())
-    layer = captum.attr.LayerActivation(module, module.get_submodule("conv2"))
-    mean = layer.attribute(image).mean(dim=1, keepdim=True)
-    same(ours.values, captum.attr.LayerAttribution.interpolate(mean, (32, 32), "bilinear")[0, 0])
+    module, image = photos.model(name).module, image_of(name)
+    theirs = captum.attr.LayerActivation(module, module.get_submodule(layer)).attribute(image)
+    mean = theirs.mean(dim=1, keepdim=True)
+    size = image.shape[2:]
+    same(
+        ours.values,
+        captum.attr.LayerAttribution.interpolate(mean, size, "bilinear")[0, 0],
+        tolerance=1e-4,
+    )
 
 
 def test_layer_conductance_equals_captums(client: Client) -> None:
@@ -54,10 +117,11 @@ def test_layer_conductance_equals_captums(client: Client) -> None:
     ours = result["layer_conductance"]
     module = photos.model("resnet18").module
     layer = captum.attr.LayerConductance(module, module.get_submodule("layer1"))
-    image = photos.model_input("resnet18", photos.chelsea())
+    image = image_of("resnet18")
     coarse = layer.attribute(image, target=ours.target.index, n_steps=10).sum(1, keepdim=True)
     shared = captum.attr.LayerAttribution.interpolate(coarse / 16, (64, 64), "nearest")[0, 0]
-    same(ours.values, shared)  # each of 16 x 16 cells among its 4 x 4 pixels
+    # Each of 16 x 16 cells is shared out among its 4 x 4 pixels.
+    same(ours.values, shared, tolerance=1e-4)
     assert ours.n_steps == 10
 
 

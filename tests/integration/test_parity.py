@@ -1,50 +1,61 @@
-"""Maps that come through the whole service equal those of Captum, lime and shap run directly."""
+"""Gradient maps that come through the whole service equal those of Captum, shap and zennit."""
+
+from typing import Any
 
 import captum.attr
 import numpy as np
 import pytest
 import shap
 import torch
-from lime.lime_base import LimeBase
-from numpy.typing import NDArray
+from zennit.composites import EpsilonGammaBox, EpsilonPlusFlat
+from zennit.core import Composite
+from zennit.torchvision import ResNetCanonizer
 
-from expound_client import Client
+from expound.v1 import method_pb2
+from expound_client import Attribution, Client
 from expound_client import methods as m
 from tests import photos
+from tests.integration.references import for_captum, image_of, same, sums_of_quarters
+from tests.numeric import test_gradient_shap
+from tests.numeric.test_lrp_zennit import by_zennit, in_zennits_form
 
-MODELS = ["efficientnet_lite0", "cifar", "resnet18"]
+MODELS = ["efficientnet_lite0", "cifar", "resnet18", "handwritten"]
+RECTIFIED = ["efficientnet_lite0", "cifar", "resnet18"]
+BACKGROUND = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(7))
 
 
-def same(ours: NDArray[np.float32], theirs: torch.Tensor, tolerance: float = 1e-5) -> None:
-    reference = theirs.detach().squeeze(0).numpy()
-    assert ours.shape == reference.shape
-    assert np.abs(ours - reference).max() <= tolerance * np.abs(reference).max()
+def explained(client: Client, name: str, method: m.Method, seed: int = 0) -> Attribution:
+    """The one map of the photo's best class."""
+    explanation = client.explain(photos.chelsea(), model=name, methods=[method], seed=seed)
+    return explanation.result(60)[method.name]
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_saliency_equals_captums(client: Client, name: str) -> None:
-    result = client.explain(photos.chelsea(), model=name, methods=["saliency"]).result(60)
-    ours = result["saliency"]
-    image = photos.model_input(name, photos.chelsea()).requires_grad_()
+    ours = explained(client, name, m.Saliency())
     saliency = captum.attr.Saliency(photos.model(name).module)
-    same(ours.values, saliency.attribute(image, target=ours.target.index))
+    same(ours.values, saliency.attribute(image_of(name).requires_grad_(), ours.target.index)[0])
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_input_x_gradient_equals_captums(client: Client, name: str) -> None:
+    ours = explained(client, name, m.InputXGradient())
+    method = captum.attr.InputXGradient(photos.model(name).module)
+    same(ours.values, method.attribute(image_of(name).requires_grad_(), ours.target.index)[0])
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_integrated_gradients_equal_captums_and_sum_to_the_difference(
     client: Client, name: str
 ) -> None:
-    method = m.IntegratedGradients(n_steps=20)
-    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
-    ours = result["integrated_gradients"]
-    image = photos.model_input(name, photos.chelsea())
-    module = photos.model(name).module
+    ours = explained(client, name, m.IntegratedGradients(n_steps=20))
+    image, module = image_of(name), photos.model(name).module
     reference, delta = captum.attr.IntegratedGradients(module).attribute(
         image, target=ours.target.index, n_steps=20, return_convergence_delta=True
     )
     # An activation at the edge of ReLU6 falls on either side by rounding, so that batches of other
     # sizes differ: on EfficientNet-Lite0 float32 is 1e-3 from float64.
-    same(ours.values, reference, tolerance=2e-3)
+    same(ours.values, reference[0], tolerance=2e-3)
     assert ours.convergence_delta == pytest.approx(float(delta), abs=1e-3)
     with torch.inference_mode():
         ends = module(torch.cat([image, torch.zeros_like(image)]))[:, ours.target.index]
@@ -53,95 +64,158 @@ def test_integrated_gradients_equal_captums_and_sum_to_the_difference(
     assert ours.values.sum() == pytest.approx(difference + ours.convergence_delta, abs=1e-3)
 
 
-@pytest.mark.parametrize(
-    ("name", "layer"), [("efficientnet_lite0", "_bn1"), ("cifar", "conv1"), ("resnet18", "layer3")]
-)
-def test_grad_cam_equals_captums(client: Client, name: str, layer: str) -> None:
-    method = m.GradCam(layer=layer)
-    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
-    ours = result["grad_cam"]
-    assert ours.layer == layer
-    module = photos.model(name).module
-    image = photos.model_input(name, photos.chelsea())
-    coarse = captum.attr.LayerGradCam(module, module.get_submodule(layer)).attribute(
-        image, target=ours.target.index, relu_attributions=True
+def test_steps_grow_until_the_precision_asked_for_is_reached(client: Client) -> None:
+    method = m.IntegratedGradients(n_steps=3, max_delta=1e-3)
+    ours = explained(client, "cifar", method)
+    few = explained(client, "cifar", m.IntegratedGradients(n_steps=3))
+    assert few.n_steps == 3
+    assert few.completeness_error is not None and few.completeness_error > 1e-3
+    assert ours.n_steps in [3 * 2**doublings for doublings in range(1, 10)]
+    assert ours.completeness_error is not None and ours.completeness_error <= 1e-3
+    assert ours.baseline_output is not None and ours.warnings == ()
+    difference = ours.output - ours.baseline_output
+    error = abs(ours.values.sum(dtype=np.float64) / difference - 1)
+    assert error == pytest.approx(ours.completeness_error, abs=1e-4)
+    same(ours.values, _integrated(ours.n_steps, ours.target.index), tolerance=1e-4)
+
+
+def _integrated(n_steps: int, target: int) -> torch.Tensor:
+    method = captum.attr.IntegratedGradients(photos.model("cifar").module)
+    values: torch.Tensor = method.attribute(image_of("cifar"), target=target, n_steps=n_steps)[0]
+    return values
+
+
+def test_a_precision_out_of_reach_is_told_with_the_error_that_is_left(client: Client) -> None:
+    method = m.IntegratedGradients(n_steps=3, max_delta=1e-6, max_steps=9)
+    ours = explained(client, "cifar", method)
+    assert ours.n_steps == 9
+    assert ours.completeness_error is not None and ours.completeness_error > 1e-6
+    (warning,) = ours.warnings
+    assert "with 9 steps" in warning and "max_delta=1e-06 is not reached" in warning
+
+
+def test_gradient_shap_equals_one_point_at_a_time_with_the_same_draws(client: Client) -> None:
+    method = m.GradientShap(n_samples=20, baselines=(m.ZeroBaseline(), m.ColorBaseline(red=1)))
+    ours = explained(client, "cifar", method, seed=5)
+    parameters = method_pb2.GradientShap(n_samples=20, stdev=method.stdev)
+    parameters.baselines.add().zero.SetInParent()
+    parameters.baselines.add().color.red = 1
+    values, deltas = test_gradient_shap.literal(
+        photos.model("cifar"), image_of("cifar")[0], ours.target.index, parameters, seed=5
     )
-    reference = captum.attr.LayerAttribution.interpolate(coarse, image.shape[2:], "bilinear")
-    same(ours.values, reference.squeeze(1))
+    same(ours.values, values, tolerance=1e-4)
+    assert ours.convergence_delta == pytest.approx(deltas.mean(), abs=1e-5)
+    assert ours.standard_error == pytest.approx(deltas.std(ddof=1) / np.sqrt(20), rel=1e-3)
 
 
-def test_a_noise_tunnel_equals_captums(client: Client) -> None:
-    tunnel = m.NoiseTunnel(type="smoothgrad_sq", n_samples=16, stdev=0.2)
-    method = m.Saliency(noise_tunnel=tunnel)
-    result = client.explain(photos.chelsea(), model="cifar", seed=5, methods=[method]).result(60)
-    ours = result["saliency_smoothgrad_sq"]
-    image = photos.model_input("cifar", photos.chelsea())
-    with torch.random.fork_rng():
-        torch.manual_seed(5)
-        saliency = captum.attr.Saliency(photos.model("cifar").module)
-        reference = captum.attr.NoiseTunnel(saliency).attribute(
-            image,
-            nt_type="smoothgrad_sq",
-            nt_samples=16,
-            nt_samples_batch_size=16,
-            stdevs=0.2,
-            target=ours.target.index,
-        )
-    same(ours.values, reference)
-
-
-def literal_scores(
-    name: str, segments: NDArray[np.int32], masks: NDArray[np.bool_], target: int
-) -> NDArray[np.float64]:
-    """Probability of the target for each mask, one image at a time, segments over zeros."""
-    image = photos.model_input(name, photos.chelsea())[0]
-    scores = []
-    for mask in masks:
-        kept = torch.from_numpy(np.isin(segments, np.flatnonzero(mask)))
-        with torch.inference_mode():
-            logits = photos.model(name).module(torch.where(kept, image, 0.0)[None])
-        scores.append(float(logits.double().softmax(1)[0, target]))
-    return np.array(scores)
-
-
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "cifar"])
-def test_lime_equals_limes_own_fit_on_the_same_masks(client: Client, name: str) -> None:
-    method = m.Lime(n_samples=100)
-    result = client.explain(photos.chelsea(), model=name, seed=3, methods=[method]).result(120)
-    ours = result["lime"]
-    assert ours.segments is not None and ours.weights is not None
-    count = len(ours.weights)
-    masks = np.random.RandomState(3).randint(0, 2, 100 * count).reshape(100, count)
-    masks[0] = 1
-    scores = literal_scores(name, ours.segments, masks.astype(bool), ours.target.index)
-    norms = np.linalg.norm(masks, axis=1) * np.sqrt(count)
-    distances = 1 - masks.sum(axis=1) / np.where(norms == 0, 1, norms)
-    base = LimeBase(lambda d: np.sqrt(np.exp(-(d**2) / 0.25**2)), random_state=0)
-    _, weights, _, _ = base.explain_instance_with_data(masks, scores[:, None], distances, 0, count)
-    reference = np.zeros(count)
-    for segment, weight in weights:
-        reference[segment] = weight
-    assert np.abs(ours.weights - reference).max() <= 1e-4
-    assert np.array_equal(ours.values, ours.weights.astype(np.float32)[ours.segments])
-
-
-@pytest.mark.parametrize("name", ["efficientnet_lite0", "cifar"])
-def test_kernel_shap_equals_shaps_own_explainer(client: Client, name: str) -> None:
-    method = m.KernelShap(n_samples=100)
-    result = client.explain(photos.chelsea(), model=name, seed=3, methods=[method]).result(120)
-    ours = result["kernel_shap"]
-    assert ours.segments is not None and ours.weights is not None
-    segments, target, count = ours.segments, ours.target.index, len(ours.weights)
-
-    def score(masks: NDArray[np.float64]) -> NDArray[np.float64]:
-        return literal_scores(name, segments, masks.astype(bool), target)
-
+def test_gradient_shap_agrees_with_captums_within_chance(client: Client) -> None:
+    """One map of 2000 samples, and 20 of Captum's with 100 each: sums over quarters."""
+    ours = explained(client, "cifar", m.GradientShap(n_samples=2000, stdev=0.2))
+    method = captum.attr.GradientShap(photos.model("cifar").module)
+    image, theirs = image_of("cifar"), []
     state = np.random.get_state()
-    np.random.seed(3)
-    explainer = shap.KernelExplainer(score, np.zeros((1, count)))
-    reference = explainer.shap_values(np.ones(count), nsamples=100, l1_reg=False, silent=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        np.random.seed(0)
+        for _ in range(20):
+            values = method.attribute(
+                image, torch.zeros_like(image), 100, stdevs=0.2, target=ours.target.index
+            )
+            theirs.append(values[0].detach().numpy())
     np.random.set_state(state)
-    assert np.abs(ours.weights - reference).max() <= 1e-4
-    assert ours.weights.sum() == pytest.approx(
-        float(np.diff(score(np.array([np.zeros(count), np.ones(count)])))[0]), abs=1e-5
+    (expected,) = sums_of_quarters([ours.values])
+    quarters = sums_of_quarters(theirs)
+    error = quarters.std(axis=0, ddof=1) / np.sqrt(20)  # of 2000 samples, as ours are
+    assert (np.abs(quarters.mean(axis=0) - expected) < 4 * np.sqrt(2) * error).all()
+    assert (error < 0.1 * np.abs(expected).max()).all()  # which would see a wrong factor
+
+
+@pytest.mark.filterwarnings("ignore:Setting forward, backward hooks:UserWarning")
+def test_deep_lift_and_deep_lift_shap_equal_captums(client: Client) -> None:
+    """On the network written in modules; elsewhere Captum's DeepLift raises, or is wrong."""
+    methods = [m.DeepLift(), m.DeepLiftShap(baselines=tuple(BACKGROUND.numpy()))]
+    result = client.explain(photos.chelsea(), model="cifar", methods=methods).result(60)
+    ours, averaged = result["deep_lift"], result["deep_lift_shap"]
+    image, target, module = image_of("cifar"), ours.target.index, for_captum("cifar")
+    one = captum.attr.DeepLift(module).attribute(image, torch.zeros_like(image), target=target)
+    same(ours.values, one[0], tolerance=1e-4)
+    many = captum.attr.DeepLiftShap(module).attribute(image, BACKGROUND, target=target)
+    same(averaged.values, many[0], tolerance=1e-4)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_deep_lift_is_complete_where_captum_is_not(client: Client, name: str) -> None:
+    ours = explained(client, name, m.DeepLift(baseline=m.ColorBaseline()))
+    image, module = image_of(name), photos.model(name).module
+    black = photos.model(name).preprocessing.normalize_color((0, 0, 0)).expand_as(image)
+    with torch.inference_mode():
+        ends = module(torch.cat([image, black]))[:, ours.target.index].double()
+    assert ours.completeness_error is not None and ours.completeness_error < 1e-3
+    total = ours.values.sum(dtype=np.float64)
+    assert total == pytest.approx(float(ends[0] - ends[1]), rel=1e-3)
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__ must accept:DeprecationWarning")  # shap's
+def test_deep_shap_equals_shaps_deep_explainer(client: Client) -> None:
+    ours = explained(client, "cifar", m.DeepShap(baselines=tuple(BACKGROUND.numpy())))
+    explainer = shap.DeepExplainer(for_captum("cifar"), BACKGROUND)
+    values = explainer.shap_values(image_of("cifar"), check_additivity=True)
+    same(ours.values, values[0, ..., ours.target.index], tolerance=1e-4)
+    assert ours.baseline_output == pytest.approx(
+        explainer.expected_value[ours.target.index], abs=1e-5
     )
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
+@pytest.mark.parametrize("name", RECTIFIED)
+@pytest.mark.parametrize(
+    ("method", "theirs"),
+    [
+        (m.GuidedBackprop(), captum.attr.GuidedBackprop),
+        (m.Deconvolution(), captum.attr.Deconvolution),
+    ],
+    ids=["guided_backprop", "deconvolution"],
+)
+def test_maps_with_rules_for_rectifiers_equal_captums(
+    client: Client, name: str, method: m.Method, theirs: Any
+) -> None:
+    ours = explained(client, name, method)
+    image = image_of(name).requires_grad_()
+    same(ours.values, theirs(for_captum(name)).attribute(image, ours.target.index)[0], 1e-4)
+
+
+@pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
+@pytest.mark.parametrize(
+    ("name", "layer"), [("efficientnet_lite0", "_bn1"), ("resnet18", "layer2")]
+)
+def test_guided_grad_cam_equals_captums(client: Client, name: str, layer: str) -> None:
+    ours = explained(client, name, m.GuidedGradCam(layer=layer))
+    module = for_captum(name)
+    method = captum.attr.GuidedGradCam(module, module.get_submodule(layer))
+    reference = method.attribute(
+        image_of(name).requires_grad_(), ours.target.index, interpolate_mode="bilinear"
+    )
+    same(ours.values, reference[0], tolerance=1e-4)
+
+
+@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_gamma_box"])
+def test_lrp_equals_zennits(client: Client, composite: str) -> None:
+    ours = explained(client, "resnet18", m.Lrp(composite=composite, epsilon=1e-4, gamma=0.3))
+    image = image_of("resnet18").double()
+    module = in_zennits_form(for_captum("resnet18"))
+    target = torch.tensor([ours.target.index])
+    same(ours.values, by_zennit(module, image, target, _zennits(composite))[0], tolerance=1e-4)
+    assert ours.completeness_error is not None
+    total = ours.values.sum(dtype=np.float64)
+    assert ours.completeness_error == pytest.approx(abs(total / ours.output - 1), rel=1e-3)
+
+
+def _zennits(composite: str) -> Composite:
+    canonizers = [ResNetCanonizer()]
+    if composite == "epsilon_plus_flat":
+        return EpsilonPlusFlat(epsilon=1e-4, canonizers=canonizers)
+    preprocessing = photos.model("resnet18").preprocessing
+    black, white = (
+        preprocessing.normalize_color((level,) * 3).double()[None] for level in (0.0, 1.0)
+    )
+    return EpsilonGammaBox(black, white, 1e-4, 0.3, canonizers=canonizers)

@@ -38,19 +38,19 @@ class Handwritten(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem = nn.Conv2d(12, 16, 3, padding=1)
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.block = nn.Conv2d(16, 16, 3, padding=1)
         self.relu = nn.ReLU(inplace=True)
         self.head = nn.Linear(16 * 4 * 4, 10)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        patches = inputs.view(len(inputs), 3, 16, 2, 16, 2).permute(0, 1, 3, 5, 2, 4)
-        maps = functional.relu(self.stem(patches.reshape(len(inputs), 12, 16, 16)))
-        maps = functional.max_pool2d(maps, 2)
+        rows = inputs.view(len(inputs), -1)  # fails on what is not contiguous
+        maps = functional.relu(self.stem(rows.view(-1, 3, 32, 32)))
+        maps = functional.max_pool2d(maps, 4)
         for _ in range(2):
-            branch = self.relu(self.block(maps))
+            branch = self.block(maps)
             branch += maps
-            maps = branch
+            maps = self.relu(branch)
         maps = functional.avg_pool2d(maps, 2)
         logits: Tensor = self.head(maps.view(len(maps), -1))
         return logits

@@ -77,8 +77,13 @@ class HandWorker:
         methods: tuple[str, ...] = ("saliency",),
         timeout_ms: float = 60_000,
         ttl_ms: float = 60_000,
+        tenant: str = "default",
+        limits: tuple[int, int, int] = (0, 0, 0),
     ) -> tuple[str, str]:
-        """Creates a record as a server does."""
+        """Creates a record as a server does.
+
+        `limits` are those of requests in flight, of images a minute and of what may wait.
+        """
         request = explanation_pb2.ExplainRequest(model="tiny")
         for method in methods:
             added = request.methods.add(key=method)
@@ -86,7 +91,7 @@ class HandWorker:
         outcome, found, _ = self.run(
             "create", explanation_id, request_id, digest, request.SerializeToString(),
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
-            tasks.DEFAULT_POOL, "models/tiny", digest, b"first", b"second",
+            tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

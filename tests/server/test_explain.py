@@ -75,7 +75,7 @@ async def test_validate_only_resolves_and_stores_nothing(
     assert answer.name == ""
     assert answer.request.methods[0].lime.n_samples == 1000
     assert worker.tickets() == 0
-    assert worker.redis.zcard(records.INDEX) == 0
+    assert worker.redis.zcard(records.index_key("default")) == 0
 
 
 async def test_a_waiting_call_answers_with_the_full_result_when_the_work_is_done(

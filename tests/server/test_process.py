@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -24,44 +23,22 @@ from expound.v1.model_service_pb2_grpc import ModelServiceStub
 from tests.processes import Process, RedisServer, free_port, wait_until
 from tests.server.calls import explain_request, refusal
 from tests.server.hand_worker import HandWorker, model
+from tests.server.server_process import address_of, exit_code, server_process
 
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = ("", "expound.v1.ExplanationService", "expound.v1.ModelService")
 
 
-def _server(redis_url: str, *arguments: str) -> Process:
-    command = [sys.executable, "-m", "expound_server", "--port", "0", *arguments]
-    return Process(command, {"EXPOUND_REDIS_URL": redis_url})
-
-
-def _address(process: Process) -> str:
-    """Waits until the process listens, and gives its address."""
-
-    def listens() -> bool:
-        process.check_alive()
-        return "listening on " in process.output()
-
-    wait_until(listens, "listening")
-    return process.output().split("listening on ")[1].splitlines()[0]
-
-
-def _exit_code(process: Process) -> int:
-    """Waits until the process ends by itself."""
-    if process.process is None:
-        raise RuntimeError("not started")
-    return process.process.wait(30)
-
-
 @pytest.fixture
 def process(redis_url: str) -> Iterator[Process]:
-    with _server(redis_url, "--grace-s", "5") as process:
+    with server_process(redis_url, "--grace-s", "5") as process:
         yield process
 
 
 @pytest_asyncio.fixture
 async def channel(process: Process, worker: HandWorker) -> AsyncIterator[grpc.aio.Channel]:
-    async with grpc.aio.insecure_channel(_address(process)) as channel:
+    async with grpc.aio.insecure_channel(address_of(process)) as channel:
         yield channel
 
 
@@ -105,7 +82,7 @@ async def test_a_drain_ends_watches_answers_waits_and_exits_with_0(
     assert refused.reason == Reason.SERVER_STOPPING
     assert refused.retry_after_s == 0
     assert (await waiting).state == explanation_pb2.STATE_PENDING
-    assert await asyncio.to_thread(_exit_code, process) == 0
+    assert await asyncio.to_thread(exit_code, process) == 0
     assert "Traceback" not in process.output()
 
 
@@ -121,8 +98,8 @@ async def test_the_health_service_says_not_serving_before_the_end(
 
 async def test_without_a_worker_for_both_kinds_of_work_it_is_not_serving(redis_url: str) -> None:
     worker = HandWorker(redis_url)
-    with _server(redis_url) as process:
-        async with grpc.aio.insecure_channel(_address(process)) as channel:
+    with server_process(redis_url) as process:
+        async with grpc.aio.insecure_channel(address_of(process)) as channel:
             assert await _health(channel) == {NOT_SERVING}
             worker.publish(model("tiny"), kinds=("gradient",))
             helper = HandWorker(redis_url, "helper")
@@ -138,8 +115,8 @@ async def test_without_redis_it_starts_and_is_unavailable_until_redis_is_there(
     tmp_path: Path,
 ) -> None:
     redis = RedisServer()
-    with _server(redis.url) as process:
-        async with grpc.aio.insecure_channel(_address(process)) as channel:
+    with server_process(redis.url) as process:
+        async with grpc.aio.insecure_channel(address_of(process)) as channel:
             assert await _health(channel) == {NOT_SERVING}
             refused = await refusal(ModelServiceStub(channel).ListModels(ListModelsRequest()))
             assert refused.code == grpc.StatusCode.UNAVAILABLE
@@ -160,10 +137,10 @@ async def test_without_redis_it_starts_and_is_unavailable_until_redis_is_there(
 
 
 async def test_a_restart_of_redis_is_survived_with_its_records(tmp_path: Path) -> None:
-    with RedisServer(tmp_path) as redis, _server(redis.url) as process:
+    with RedisServer(tmp_path) as redis, server_process(redis.url) as process:
         worker = HandWorker(redis.url)
         worker.publish(model("tiny"))
-        async with grpc.aio.insecure_channel(_address(process)) as channel:
+        async with grpc.aio.insecure_channel(address_of(process)) as channel:
             stub = ExplanationServiceStub(channel)
             name = (await stub.Explain(explain_request())).name
             events = aiter(stub.WatchExplanation(WatchExplanationRequest(name=name)))
@@ -183,7 +160,7 @@ async def test_a_restart_of_redis_is_survived_with_its_records(tmp_path: Path) -
 
 async def test_reflection_names_the_services(channel: grpc.aio.Channel, process: Process) -> None:
     def services() -> set[str]:
-        with grpc.insecure_channel(_address(process)) as blocking:
+        with grpc.insecure_channel(address_of(process)) as blocking:
             return set(ProtoReflectionDescriptorDatabase(blocking).get_services())
 
     assert set(SERVICES[1:]) < await asyncio.to_thread(services)
@@ -191,14 +168,14 @@ async def test_reflection_names_the_services(channel: grpc.aio.Channel, process:
 
 def test_a_taken_port_is_an_error(redis_url: str) -> None:
     port = str(free_port())
-    with _server(redis_url, "--port", port) as first:
-        _address(first)
-        with _server(redis_url, "--port", port) as second:
-            assert _exit_code(second) == 1
+    with server_process(redis_url, "--port", port) as first:
+        address_of(first)
+        with server_process(redis_url, "--port", port) as second:
+            assert exit_code(second) == 1
             assert f"cannot listen on 127.0.0.1:{port}" in second.output()
 
 
 def test_a_wrong_setting_is_an_error() -> None:
-    with _server("redis://127.0.0.1:1/0", "--port", "many") as process:
-        assert _exit_code(process) == 2
+    with server_process("redis://127.0.0.1:1/0", "--port", "many") as process:
+        assert exit_code(process) == 2
         assert "invalid int value: 'many'" in process.output()

@@ -58,7 +58,7 @@ def test_create_with_a_known_request_id_gives_the_first_or_a_conflict(worker: Ha
 def test_every_key_of_an_explanation_expires(worker: HandWorker) -> None:
     worker.create("a", request_id="r")
     worker.work_off("a")
-    shared = {records.INDEX.encode(), f"{records.PREFIX}deadlines".encode()}
+    shared = {f"{records.PREFIX}deadlines".encode()}
     lasting = [key for key in _keys(worker) - shared if worker.redis.pttl(key) == -1]
     assert lasting == []
 
@@ -209,7 +209,7 @@ def test_a_passed_ttl_expires_the_whole_and_leaves_the_index(worker: HandWorker)
     wait_until(lambda: _has_state(worker, "a", EXPIRED), "the ttl", 10)
     assert worker.record("a")[b"error"] == OLD
     _expire(worker)
-    assert worker.redis.zcard(records.INDEX) == 0
+    assert worker.redis.zcard(records.index_key("default")) == 0
     assert worker.redis.zcard(f"{records.PREFIX}deadlines") == 0
 
 
@@ -219,7 +219,7 @@ def test_an_ended_explanation_leaves_the_index_when_it_expires(worker: HandWorke
 
     def forgotten() -> bool:
         _expire(worker)
-        return worker.redis.zcard(records.INDEX) == 0
+        return worker.redis.zcard(records.index_key("default")) == 0
 
     assert not forgotten()
     wait_until(forgotten, "the ttl", 10)
@@ -329,7 +329,7 @@ def test_one_ticket_does_for_a_group_that_waits(worker: HandWorker) -> None:
         request = explanation_pb2.ExplainRequest(model="tiny").SerializeToString()
         created = worker.run(
             "create", name, "", "digest", request, 10**9, 10**9, 1, "default", "models/tiny",
-            group, b"input",
+            group, "default", 0, 0, 0, b"input",
         )  # fmt: skip
         return int(created[2])
 

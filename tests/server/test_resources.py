@@ -107,7 +107,7 @@ async def test_a_list_is_paged_newest_first_without_repeats(
         token, pages = page.next_page_token, pages + 1
     assert listed == names[::-1]
     assert pages == 3
-    assert worker.redis.zcard(records.INDEX) == 5
+    assert worker.redis.zcard(records.index_key("default")) == 5
 
 
 async def test_a_list_leaves_the_tensors_out(server: Server, worker: HandWorker) -> None:

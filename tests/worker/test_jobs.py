@@ -98,6 +98,32 @@ def test_a_job_alone_waits_for_the_others_and_lets_none_begin() -> None:
     work.end()
 
 
+def test_when_there_is_to_be_no_job_those_that_run_are_waited_for() -> None:
+    work = Work(limit=3)
+    work.jobs.start(listening=True)
+    work.jobs.offer("a", 0)
+    assert work.next_begun() == "a"
+    closed, open_again = threading.Event(), threading.Event()
+
+    def close() -> None:
+        with work.jobs.none():
+            closed.set()
+            assert open_again.wait(DEADLINE_S)
+
+    closing = threading.Thread(target=close)
+    closing.start()
+    assert not closed.wait(0.1)
+    work.ends["a"].set()
+    assert closed.wait(DEADLINE_S)
+    work.offers.put(("b", 0))
+    with pytest.raises(queue.Empty):
+        work.begun.get(timeout=0.1)
+    open_again.set()
+    assert work.next_begun() == "b"
+    closing.join(DEADLINE_S)
+    work.end()
+
+
 def test_a_stop_takes_no_more_and_waits_for_what_runs() -> None:
     work = Work(limit=1)
     work.jobs.offer("a", 0)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from expound_worker.loop import DeviceLoop
 from expound_worker.models.model import Model
+from expound_worker.store import Released
 from tests.numeric.models import cifar_net
 
 DEADLINE_S = 30.0
@@ -157,6 +158,25 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
         gate.open.set()
         second.result(DEADLINE_S)
     assert order == ["chunk after 1"]
+
+
+def test_chunks_that_wait_and_those_that_come_can_be_refused(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    gate.open.clear()
+    with ThreadPoolExecutor(2) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        waiting = jobs.submit(loop.forward, model, image(2))
+        _wait_for_chunks(loop, 1)
+        with loop.refusing_chunks():
+            with pytest.raises(Released):
+                waiting.result(DEADLINE_S)
+            with pytest.raises(Released):
+                loop.forward(model, image(3))
+        gate.open.set()
+        assert float(first.result(DEADLINE_S)) == 2
+    assert float(loop.forward(model, image(3))) == 6
 
 
 def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:

@@ -1,9 +1,8 @@
 """A classifier of the zoo, one input, and what plain torch says of the two."""
 
 import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,17 +11,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from expound.v1 import method_pb2 as m
 from expound_worker.methods.method import Batch
-from expound_worker.models.model import Layer, Model
+from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.numeric.classifiers import build
 from tests.numeric.models import make_model
-from tests.numeric.test_score_cam import Masked
 
-_BATCH_SIZE = 16
+BATCH_SIZE = 16
 _DIRECTIONS = 4
-_MANY_CHANNELS = 128
 _OTHER_BASELINES = 2
 
 
@@ -72,24 +68,20 @@ class Subject:
         return plain_gradient(self.model.module, self.batch)
 
     @cached_property
-    def segments(self) -> NDArray[np.int32]:
-        """(H, W): a grid of 4 x 4 rectangles."""
-        rows, columns = (np.arange(length) * 4 // length for length in self.image.shape[1:])
-        grid: NDArray[np.int32] = (4 * rows[:, None] + columns).astype(np.int32)
-        return grid
+    def gradient_error(self) -> float:
+        """How far that is from the slopes of the score in a few random directions.
 
-    @cached_property
-    def masked(self) -> tuple[Model, Layer]:
-        """The model for Score-CAM, and its layer of the fewest channels, as each is a mask.
-
-        A network that has many in all its layers gets another one beside it.
+        The slopes are found in forward mode, which has nothing in common with the backward pass but
+        the places where ReLUs open: so it sees an error of every element, and none of rounding. The
+        error is relative to the length of the gradient, and about that of the gradient.
         """
-        fewest = min(self.model.layers, key=lambda layer: layer.output_shape[0])
-        if fewest.output_shape[0] <= _MANY_CHANNELS:
-            return self.model, fewest
-        beside = make_model(Masked(self.model.module), self.model.preprocessing, _BATCH_SIZE)
-        (layer,) = (layer for layer in beside.layers if layer.name == "masks")
-        return beside, layer
+        generator = torch.Generator().manual_seed(3)
+        missed = []
+        for _ in range(_DIRECTIONS):
+            direction = torch.randn(self.image.shape, generator=generator)
+            expected = float((torch.from_numpy(self.gradient) * direction).double().sum())
+            missed.append(expected - self._slope(direction))
+        return float(np.sqrt(np.mean(np.square(missed))) / np.linalg.norm(self.gradient))
 
     def logit(self, image: Tensor) -> float:
         """The target's logit of one image alone."""
@@ -100,29 +92,14 @@ class Subject:
         """The target's probability of one image alone."""
         with torch.no_grad():
             logits = self.model.module(image[None].clone())[0]
-        return float(logits.softmax(0, dtype=torch.float64)[self.target])
-
-    def slopes_missed(self, gradient: NDArray[np.float32]) -> float:
-        """How far a gradient is from the slopes of the score in a few random directions.
-
-        The slopes are found in forward mode, which has nothing in common with the backward pass but
-        the places where ReLUs open: so it sees an error of every element, and none of rounding. The
-        error is relative to the length of the gradient, and about that of the gradient.
-        """
-        generator = torch.Generator().manual_seed(3)
-        missed = []
-        for _ in range(_DIRECTIONS):
-            direction = torch.randn(self.image.shape, generator=generator)
-            expected = float((torch.from_numpy(gradient) * direction).sum(dtype=torch.float64))
-            missed.append(expected - self._slope(direction))
-        return float(np.sqrt(np.mean(np.square(missed))) / np.linalg.norm(gradient))
+        return float(logits.double().softmax(0)[self.target])
 
     def _slope(self, direction: Tensor) -> float:
         fast_path = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         try:
             with forward_mode.dual_level(), sdpa_kernel(SDPBackend.MATH), torch.no_grad():
-                dual = forward_mode.make_dual(self.image[None], direction[None])
+                dual = forward_mode.make_dual(self.batch.inputs, direction[None])
                 logits = self.model.module(dual.clone())
                 return float(forward_mode.unpack_dual(logits).tangent[0, self.target])
         finally:
@@ -132,9 +109,8 @@ class Subject:
 def load(name: str) -> Subject:
     """Builds a classifier, seeded, with the statistics of its BatchNorm from noise."""
     module, size = build(name)
-    model = make_model(
-        module, Preprocessing((3, size, size), None, (0.5,) * 3, (0.5,) * 3), _BATCH_SIZE
-    )
+    preprocessing = Preprocessing((3, size, size), None, (0.5,) * 3, (0.5,) * 3)
+    model = make_model(module, preprocessing, BATCH_SIZE)
     inputs = torch.randn(1, 3, size, size, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         logits, targets = module(inputs.clone()).max(dim=1)

@@ -13,13 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound_worker.models.model import Model
-from expound_worker.store import Unit
+from expound_worker.store import Released, Unit
 
 PERIOD_S = 2.0
-
-
-class Released(Exception):
-    """The worker stops; what the job has is kept, and another worker may go on with it."""
 
 
 class Scores:

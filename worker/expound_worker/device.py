@@ -1,8 +1,8 @@
 """The device of a worker's child process: its models, its store and the work it runs."""
 
 import logging
-from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 
 import redis
 from redis.backoff import NoBackoff
@@ -98,9 +98,19 @@ class Device:
     def _explain_ready(self, explanation_id: str) -> bool:
         works = self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
         if works:
-            with self._leases.held([work.unit for work in works]):
+            again = any(work.unit.attempt > 1 for work in works)
+            with (
+                self._leases.held([work.unit for work in works]),
+                self._no_jobs() if again else nullcontext(),
+            ):
                 explain.run(works, self._models, self._hand_out)
         return bool(works)
+
+    @contextmanager
+    def _no_jobs(self) -> Iterator[None]:
+        """Gives the jobs back: what may have ended a worker before takes none with it again."""
+        with self._loop.refusing_chunks(), self._jobs.none():
+            yield
 
     def _listen(self) -> str | None:
         return self._store.next_ready(self._settings.pool, _LISTEN_S)

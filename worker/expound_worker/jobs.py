@@ -33,8 +33,9 @@ class Jobs:
         self._run_job = run
         self._listen = listen
         self._running = 0
-        self._waiting = 0  # of those that run, to be alone
-        self._one_is_alone = False
+        self._suspended = 0  # of those that run, until they can be alone
+        self._wanting = 0  # to have no others beside them
+        self._closed = False
         self._changed = threading.Condition()
         self._listener = threading.Thread(target=self._hear, name="job-listener", daemon=True)
 
@@ -66,24 +67,42 @@ class Jobs:
         Should it end the worker, it takes none with it.
         """
         with self._changed:
-            self._waiting += 1
-            self._changed.notify_all()
-            self._changed.wait_for(self._can_be_alone)
-            self._waiting -= 1
-            self._one_is_alone = True
+            self._suspended += 1
+            self._wait_for_others()
+            self._suspended -= 1
+        with self._closed_to_others():
+            yield
+
+    @contextmanager
+    def none(self) -> Iterator[None]:
+        """Lets no job run; the caller sees to it that those that run end soon."""
+        with self._changed:
+            self._wait_for_others()
+        with self._closed_to_others():
+            yield
+
+    def _wait_for_others(self) -> None:
+        self._wanting += 1
+        self._changed.notify_all()
+        self._changed.wait_for(
+            lambda: (
+                self.stopping.is_set() or (self._running == self._suspended and not self._closed)
+            )
+        )
+        self._wanting -= 1
+        self._closed = True
+
+    @contextmanager
+    def _closed_to_others(self) -> Iterator[None]:
         try:
             yield
         finally:
             with self._changed:
-                self._one_is_alone = False
+                self._closed = False
                 self._changed.notify_all()
 
-    def _can_be_alone(self) -> bool:
-        free = self._running == self._waiting and not self._one_is_alone
-        return free or self.stopping.is_set()
-
     def _has_room(self) -> bool:
-        full = self._one_is_alone or self._waiting or self._running >= self._limit
+        full = self._closed or self._wanting or self._running >= self._limit
         return not full and not self.stopping.is_set()
 
     def _start(self, explanation_id: str, method_index: int) -> None:

@@ -3,8 +3,9 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import redis
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from expound_worker.batches import in_halves
 from expound_worker.models.model import Model
+from expound_worker.store import Released
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +49,7 @@ class DeviceLoop:
         self._changed = threading.Condition()
         self._listening = True
         self._stopping = False
+        self._refusing = False
         self._heard: str | None = None
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
@@ -83,12 +86,34 @@ class DeviceLoop:
         looked.result()
 
     def forward(self, model: Model, inputs: Tensor) -> Tensor:
-        """Logits of a chunk, run when its turn comes. Raises what the model raises."""
+        """Logits of a chunk, run when its turn comes.
+
+        Raises:
+            Exception: what the model raises.
+            Released: chunks are refused at present.
+        """
         chunk = _Chunk(model, inputs, Future())
         with self._changed:
+            if self._refusing:
+                raise Released
             self._chunks.append(chunk)
             self._changed.notify_all()
         return chunk.logits.result()
+
+    @contextmanager
+    def refusing_chunks(self) -> Iterator[None]:
+        """Refuses chunks within the context: those that come and those that wait."""
+        with self._changed:
+            self._refusing = True
+            refused = list(self._chunks)
+            self._chunks.clear()
+        for chunk in refused:
+            chunk.logits.set_exception(Released())
+        try:
+            yield
+        finally:
+            with self._changed:
+                self._refusing = False
 
     def _run(self) -> None:
         while True:

@@ -8,7 +8,7 @@ import torch
 
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
-from expound_worker.checkpoints import Released, Scores, checkpointed
+from expound_worker.checkpoints import Scores, checkpointed
 from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
 from expound_worker.images import prepare
@@ -16,7 +16,7 @@ from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained
-from expound_worker.store import Stopped, Unit, Work
+from expound_worker.store import Released, Stopped, Unit, Work
 
 PROGRESS_PERIOD_S = 0.25
 CHECK_PERIOD_S = 0.05
@@ -25,7 +25,7 @@ CHECK_PERIOD_S = 0.05
 def run(work: Work, index: int, models: Registry, stopping: threading.Event) -> None:
     """Runs method number `index` of the request on every input, and writes what it finds.
 
-    When the worker stops, what there is is kept, and the method given back.
+    When the worker stops, or needs the device for itself, the method is given back.
     """
     try:
         try:

@@ -29,6 +29,10 @@ class Stopped(Exception):
     """The unit is no longer this worker's: cancelled, past its deadline, deleted or taken over."""
 
 
+class Released(Exception):
+    """The worker gives the unit back, for another to take: what it has is kept."""
+
+
 @dataclass(frozen=True)
 class Call:
     """One run of a script; see `expound.records.script` for its arguments and answer."""

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from expound.v1 import method_pb2
 from expound_client.aio import AsyncClient
-from expound_client.cli.connection import server_option
+from expound_client.cli.connection import Connection, connection_options
 from expound_client.cli.method_option import MethodOption
 from expound_client.cli.outputs import result_table, write
 from expound_client.cli.progress import follow
@@ -51,8 +51,9 @@ from expound_client.results import ExplanationResult, State
     help="Folder for the overlays, grid.png and report.html.",
 )
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that the work may take.")
-@server_option
+@connection_options
 def explain(
+    connection: Connection,
     images: tuple[str, ...],
     methods: tuple[method_pb2.Method, ...],
     model: str | None,
@@ -61,13 +62,12 @@ def explain(
     seed: int,
     out: Path,
     timeout_s: float | None,
-    address: str,
 ) -> int:
     """Explain what a model sees in IMAGES."""
     if true_labels and len(true_labels) != len(images):
         raise click.UsageError(f"give --true-label once for each of the {len(images)} images")
     explained = _explain(
-        address,
+        connection,
         list(images),
         model=model,
         methods=methods,
@@ -89,7 +89,7 @@ def explain(
 
 
 async def _explain(
-    address: str,
+    connection: Connection,
     images: list[str],
     *,
     model: str | None,
@@ -98,7 +98,7 @@ async def _explain(
     seed: int,
     timeout_s: float | None,
 ) -> ExplanationResult:
-    async with AsyncClient(address) as client:
+    async with connection.open_aio() as client:
         explanation = await client.explain(
             images,
             model=model or await _only_model(client),

@@ -11,9 +11,8 @@ from rich.text import Text
 
 from expound import parameters
 from expound.v1 import method_pb2
-from expound_client.cli.connection import server_option
+from expound_client.cli.connection import Connection, connection_options
 from expound_client.cli.method_option import members
-from expound_client.client import Client
 from expound_client.method import choices
 from expound_client.methods import METHODS
 from expound_client.models import Capability, Support
@@ -29,15 +28,15 @@ _PARTS = (method_pb2.Segmentation, method_pb2.Baseline, method_pb2.NoiseTunnel)
 
 @click.command()
 @click.option("--model", metavar="MODEL", help="Tell what each method can do on this model.")
-@server_option
-def methods(model: str | None, address: str) -> None:
+@connection_options
+def methods(connection: Connection, model: str | None) -> None:
     """List the methods with their parameters, defaults and ranges."""
     console = Console()
     if model is None:
         console.print(_catalogue())
         console.print(_parts())
         return
-    with Client(address) as client:
+    with connection.open() as client:
         card = client.model(model)
     console.print(f"{card.name}, version {card.version}: {card.preprocessing_description}")
     reasons = _reasons(card.capabilities)

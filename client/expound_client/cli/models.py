@@ -4,15 +4,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from expound_client.cli.connection import server_option
-from expound_client.client import Client
+from expound_client.cli.connection import Connection, connection_options
 
 
 @click.command()
-@server_option
-def models(address: str) -> None:
+@connection_options
+def models(connection: Connection) -> None:
     """List the models that the live workers serve."""
-    with Client(address) as client:
+    with connection.open() as client:
         cards = client.models()
     table = Table("model", "version", "input", "classes", "parameters", "device", "dtype")
     for card in cards:

@@ -16,8 +16,12 @@ Keys, all under ``expound:``
 ``explanation:ID:result:N`` string serialised ``MethodResult`` with the attributions of method N
 ``explanation:ID:checkpoint:N`` string what a later attempt at method N needs to go on
 ``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
-``request:REQUEST_ID``      string   ``ID HASH`` of the request that used this id first
-``index``                   zset     ids by time of creation
+``request:TENANT:REQUEST_ID`` string ``ID HASH`` of the request that used this id first
+``index:TENANT``            zset     ids of a tenant's explanations, by time of creation
+``open:TENANT``             zset     those of them that have not ended, by the time at which they
+                                     are to end
+``images:TENANT``           string   time (µs) at which the images asked for are paid for, at the
+                                     tenant's limit of images a minute; absent when it has passed
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``ready:POOL``              zset     ids that no worker has taken, by time of creation
 ``ready:POOL:GROUP``        zset     those of them that can run as one batch
@@ -33,8 +37,8 @@ Keys, all under ``expound:``
 ``doorbell:progress``       channel ``ID`` of what anything else happened to
 ==========================  ======  ==========================================================
 
-Fields of a record: ``pool``, ``model``, ``group``, ``request`` (serialised, resolved, without
-inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
+Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (serialised, resolved,
+without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
@@ -51,13 +55,22 @@ from importlib.resources import files
 PREFIX = "expound:"
 DOORBELL = f"{PREFIX}doorbell"
 DOORBELL_PROGRESS = f"{DOORBELL}:progress"
-INDEX = f"{PREFIX}index"
 EXPLAIN_UNIT = "explain"
 
 
 def record_key(explanation_id: str) -> str:
     """Key of an explanation's record."""
     return f"{PREFIX}explanation:{explanation_id}"
+
+
+def index_key(tenant: str) -> str:
+    """Key of the ids of a tenant's explanations."""
+    return f"{PREFIX}index:{tenant}"
+
+
+def open_key(tenant: str) -> str:
+    """Key of the ids of a tenant's explanations that have not ended."""
+    return f"{PREFIX}open:{tenant}"
 
 
 def ready_key(pool: str) -> str:
@@ -103,10 +116,13 @@ def script(name: str) -> str:
     """Source of a Lua script, the shared functions before it.
 
     ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
-                   timeout (µs), ttl (µs), number of methods, pool, model, group, inputs…; gives
-                   ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one of
-                   its group that waits does for it too, ``{"existing", id, 0}`` or
-                   ``{"conflict", id, 0}``.
+                   timeout (µs), ttl (µs), number of methods, pool, model, group, tenant, its
+                   limits of requests in flight and of images a minute, how much may wait in the
+                   pool (0 for any), inputs…; gives ``{"created", id, t}``, t being 1 when it needs
+                   a ticket and 0 when the one of its group that waits does for it too,
+                   ``{"existing", id, 0}``, ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
+                   with the limit (``requests_in_flight``, ``images_per_minute`` or ``waiting``)
+                   and after how long to try again.
     ``claim``      takes a pending unit; ARGV: id, unit, worker, "content" or "", and for a method
                    the attempt at ``explain`` that the worker holds, if it does; gives nil when
                    there is nothing to take, else ``{attempt}``, with content followed by the

@@ -1,11 +1,14 @@
 local id, request_id, hash, request = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local timeout_us, ttl_us, methods = ARGV[5], ARGV[6], ARGV[7]
 local pool, model, group = ARGV[8], ARGV[9], ARGV[10]
-local FIRST_INPUT = 11
+local tenant = ARGV[11]
+local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
+local FIRST_INPUT = 15
+local MINUTE_US = 60000000
 
-local request_key = PREFIX .. 'request:' .. request_id
+local used_key = request_key(tenant, request_id)
 if request_id ~= '' then
-  local used = redis.call('GET', request_key)
+  local used = redis.call('GET', used_key)
   if used then
     local used_id, used_hash = used:match('^(%S+) (%S+)$')
     if redis.call('EXISTS', record_key(used_id)) == 1 then
@@ -14,15 +17,37 @@ if request_id ~= '' then
   end
 end
 
-local key = record_key(id)
+local key, open, images = record_key(id), open_key(tenant), PREFIX .. 'images:' .. tenant
 local created = now_us()
 local expires = created + ttl_us
-local deadline = created + timeout_us
+local deadline = math.min(created + timeout_us, expires)
 local inputs = #ARGV - FIRST_INPUT + 1
+
+-- What is in flight is counted, never kept as a number, so that nothing that goes wrong elsewhere can
+-- use up a quota: what is past its deadline for long has ended, whether or not anybody said so.
+redis.call('ZREMRANGEBYSCORE', open, '-inf', integer(created - GRACE_MS * 1000))
+if most_open > 0 and redis.call('ZCARD', open) >= most_open then
+  return {'refused', 'requests_in_flight', 1000000}
+end
+-- One time for each tenant: when all of its images are paid for, at so many a minute. It may be up to a
+-- minute ahead; an allowance that is untouched does for any request.
+local paid = math.max(created, tonumber(redis.call('GET', images) or 0))
+local cost_us = images_a_minute > 0 and inputs * MINUTE_US / images_a_minute or 0
+local early_us = paid + math.min(cost_us, MINUTE_US) - created - MINUTE_US
+if cost_us > 0 and early_us > 0 then
+  return {'refused', 'images_per_minute', math.ceil(early_us)}
+end
+if most_waiting > 0 and redis.call('ZCARD', ready_key(pool)) + redis.call('ZCARD', jobs_key(pool)) >= most_waiting then
+  return {'refused', 'waiting', 2000000}
+end
+
+if cost_us > 0 then
+  redis.call('SET', images, integer(paid + cost_us), 'PX', integer((paid + cost_us - created) / 1000 + 1))
+end
 redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', PENDING, 'error', '',
-  'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods, 'open', methods,
-  'inputs', inputs, 'create_time', integer(created), 'deadline', integer(deadline), 'expire_time', integer(expires),
-  'explain:state', PENDING, 'explain:attempt', 0)
+  'tenant', tenant, 'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods,
+  'open', methods, 'inputs', inputs, 'create_time', integer(created), 'deadline', integer(created + timeout_us),
+  'expire_time', integer(expires), 'explain:state', PENDING, 'explain:attempt', 0)
 for method = 0, methods - 1 do
   redis.call('HSET', key, method .. ':state', PENDING, method .. ':attempt', 0)
 end
@@ -33,11 +58,14 @@ for input = 0, inputs - 1 do
   keep(input_key, expires)
 end
 if request_id ~= '' then
-  redis.call('SET', request_key, id .. ' ' .. hash)
-  keep(request_key, expires)
+  redis.call('SET', used_key, id .. ' ' .. hash)
+  keep(used_key, expires)
 end
-redis.call('ZADD', PREFIX .. 'index', integer(created), id)
-redis.call('ZADD', PREFIX .. 'deadlines', integer(math.min(deadline, expires)), id)
+redis.call('ZADD', index_key(tenant), integer(created), id)
+keep_longer(index_key(tenant), expires)
+redis.call('ZADD', open, integer(deadline), id)
+keep_longer(open, deadline)
+redis.call('ZADD', PREFIX .. 'deadlines', integer(deadline), id)
 emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
 ready(id)
 lease(id, 'explain', LEASE_US)

@@ -1,6 +1,6 @@
 local id = ARGV[1]
 local key = record_key(id)
-local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id')
+local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id', 'tenant')
 if not record[1] then
   return 0
 end
@@ -17,12 +17,13 @@ for input = 0, record[2] - 1 do
   gone[#gone + 1] = key .. ':input:' .. integer(input)
 end
 if record[3] ~= '' then
-  gone[#gone + 1] = PREFIX .. 'request:' .. record[3]
+  gone[#gone + 1] = request_key(record[4], record[3])
 end
 for _, name in ipairs(gone) do
   redis.call('DEL', name)
 end
-redis.call('ZREM', PREFIX .. 'index', id)
+redis.call('ZREM', index_key(record[4]), id)
+redis.call('ZREM', open_key(record[4]), id)
 redis.call('ZREM', PREFIX .. 'deadlines', id)
 ring(id, 'deleted')
 return 1

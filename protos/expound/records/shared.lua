@@ -26,6 +26,26 @@ local function keep(key, expire_time)
   redis.call('PEXPIREAT', key, integer(math.floor(expire_time / 1000) + GRACE_MS))
 end
 
+-- The same for a key that is about several records: it lives as long as the last of them.
+local function keep_longer(key, expire_time)
+  if redis.call('PTTL', key) < (expire_time - now_us()) / 1000 + GRACE_MS then
+    keep(key, expire_time)
+  end
+end
+
+-- What is a tenant's own: its explanations, those of them that have not ended, and its request ids.
+local function index_key(tenant)
+  return PREFIX .. 'index:' .. tenant
+end
+
+local function open_key(tenant)
+  return PREFIX .. 'open:' .. tenant
+end
+
+local function request_key(tenant, request_id)
+  return PREFIX .. 'request:' .. tenant .. ':' .. request_id
+end
+
 -- Tells all servers that something happened: on one channel what is the end of an explanation, on
 -- another all that comes before.
 local function ring(id, state)
@@ -151,6 +171,7 @@ end
 local function end_whole(id, state, error)
   local key = record_key(id)
   unlease(id, 'explain')
+  redis.call('ZREM', open_key(redis.call('HGET', key, 'tenant')), id)
   redis.call('HSET', key, 'state', state, 'error', error, 'end_time', integer(now_us()))
   -- The next thing that happens to it is that it expires.
   redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)

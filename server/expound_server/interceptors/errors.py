@@ -47,6 +47,7 @@ def _call_status(error: CallError) -> status_pb2.Status:
         metadata=error.metadata,
         violations=[(violation.field, violation.description) for violation in error.violations],
         retry_after_s=error.retry_after_s,
+        quota=error.quota,
     )
 
 

@@ -39,6 +39,8 @@ class Preprocessing:
     def __call__(self, image: Image.Image) -> Tensor:
         """Turns an RGB image into an input (C, H, W) float32, in model input units.
 
+        It is contiguous, as networks with a `view` of their input expect.
+
         Raises ValueError when the image is so long and thin that it would be resized to more than
         `MAX_RESIZED_PIXELS`.
         """
@@ -52,7 +54,7 @@ class Preprocessing:
             image = _resize_shorter_side(image, self.resize, resampling)
             image = _crop_center(image, height, width)
         pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
-        scaled = torch.from_numpy(pixels.copy()).permute(2, 0, 1).float() / 255
+        scaled = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
         return (scaled - self._per_channel(self.mean)) / self._per_channel(self.std)
 
     def normalize_color(self, color: tuple[float, ...]) -> Tensor:

@@ -64,7 +64,7 @@ def load(entry: Entry) -> Model:
     device = _device(entry.device)
     try:
         module = _build(entry).eval().requires_grad_(False).to(device)
-        logits = _probe(module, entry.preprocessing.input_shape, device)
+        logits = _probe(entry, module, device)
     except EntryError:
         raise
     except Exception as error:
@@ -122,12 +122,15 @@ def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
     return state
 
 
-def _probe(module: nn.Module, input_shape: tuple[int, int, int], device: torch.device) -> Tensor:
+def _probe(entry: Entry, module: nn.Module, device: torch.device) -> Tensor:
     with torch.inference_mode():
-        logits = module(torch.zeros((2, *input_shape), device=device))
+        logits = module(torch.zeros((2, *entry.preprocessing.input_shape), device=device))
     if not isinstance(logits, Tensor) or logits.ndim != 2 or logits.shape[0] != 2:
         given = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-        raise EntryError(f"the model must give logits (N, classes), not {given}")
+        raise EntryError(
+            f"[models.{entry.name}]: the model must give logits (N, classes), not {given}: let its "
+            "builder return a module that gives them alone"
+        )
     return logits
 
 
