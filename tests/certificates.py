@@ -29,6 +29,5 @@ class Authority:
         stem = f"{self.file.stem}-{names[0]}"
         made = Certificate(self._folder / f"{stem}.pem", self._folder / f"{stem}.key")
         issued.private_key_pem.write_to_path(str(made.key))
-        for blob in issued.cert_chain_pems:
-            blob.write_to_path(str(made.chain), append=True)
+        made.chain.write_bytes(b"".join(blob.bytes() for blob in issued.cert_chain_pems))
         return made

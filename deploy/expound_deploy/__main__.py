@@ -9,7 +9,7 @@ import click
 
 from expound_deploy.part import Part
 from expound_deploy.parts import commands, free_port, is_taken
-from expound_deploy.readiness import serving_models
+from expound_deploy.readiness import is_serving, model_names
 from expound_deploy.redis_server import RedisMissingError
 from expound_deploy.settings import Settings, default_data_dir
 from expound_deploy.supervisor import Supervisor
@@ -42,7 +42,7 @@ def main(
 ) -> None:
     """Start Redis, a worker and a server, and keep them running until Ctrl-C."""
     data_dir = data_dir or default_data_dir()
-    settings = Settings(host, port or free_port(), data_dir, redis_url or None, models)
+    settings = Settings(host, port or free_port(), free_port(), data_dir, redis_url or None, models)
     settings.logs_dir.mkdir(parents=True, exist_ok=True)
     with _locked(data_dir) as lock:
         if is_taken(settings.host, settings.port):
@@ -53,14 +53,17 @@ def main(
             parts = [Part(command, settings.logs_dir, lock) for command in commands(settings)]
         except RedisMissingError as error:
             raise click.ClickException(str(error)) from error
-        supervisor = Supervisor(parts, lambda: _ready_line(settings.address), verbose=verbose)
+        supervisor = Supervisor(parts, lambda: _ready_line(settings), verbose=verbose)
         sys.exit(supervisor.run())
 
 
-def _ready_line(address: str) -> str | None:
-    models = serving_models(address)
-    if models is None:
+def _ready_line(settings: Settings) -> str | None:
+    if not is_serving(settings.health_address):
         return None
+    address = settings.address
+    models = model_names(address)
+    if models is None:
+        return f"ready: {address} serves those who have the credentials that it asks for"
     tried = f"--model {models[0]} " if models else ""
     return (
         f"ready: {address} serves {', '.join(models) or 'no model'}; try: "

@@ -1,5 +1,6 @@
 """The parts of the service on one machine, in the order in which they start."""
 
+import secrets
 import socket
 import sys
 from functools import partial
@@ -17,10 +18,10 @@ def commands(settings: Settings) -> list[Command]:
     """
     if settings.redis_url:
         return [_worker(settings, settings.redis_url), _server(settings, settings.redis_url)]
-    port = free_port()
-    redis_url = f"redis://127.0.0.1:{port}/0"
+    port, password = free_port(), secrets.token_hex(32)
+    redis_url = f"redis://:{password}@127.0.0.1:{port}/0"
     return [
-        _redis(settings, port),
+        _redis(settings, port, password),
         _worker(settings, redis_url),
         _server(settings, redis_url),
     ]
@@ -47,11 +48,11 @@ def is_taken(host: str, port: int) -> bool:
     return False
 
 
-def _redis(settings: Settings, port: int) -> Command:
+def _redis(settings: Settings, port: int, password: str) -> Command:
     folder = settings.data_dir / "redis"
     folder.mkdir(parents=True, exist_ok=True)
-    arguments = redis_command(redis_executable(), folder, port)
-    return Command("redis", tuple(arguments), answers=partial(answers, port))
+    arguments = redis_command(redis_executable(), folder, port, password)
+    return Command("redis", tuple(arguments), answers=partial(answers, port, password))
 
 
 def _worker(settings: Settings, redis_url: str) -> Command:
@@ -65,6 +66,7 @@ def _worker(settings: Settings, redis_url: str) -> Command:
 
 def _server(settings: Settings, redis_url: str) -> Command:
     address = ["--host", settings.host, "--port", str(settings.port)]
+    address += ["--health-port", str(settings.health_port)]
     arguments = [sys.executable, "-m", "expound_server", *address]
     return Command("server", tuple(arguments), _environment(redis_url), drain_s=15)
 

@@ -18,20 +18,25 @@ def connect(address: str) -> grpc.Channel:
     return grpc.insecure_channel(address, options=_OPTIONS)
 
 
-def serving_models(address: str) -> list[str] | None:
-    """Names of the models that the server at HOST:PORT explains; None while it is not ready."""
-    try:
-        with connect(address) as channel:
-            # The types of this package know no methods of its stub.
-            health: Any = health_pb2_grpc.HealthStub(channel)
-            answer = health.Check(
-                health_pb2.HealthCheckRequest(service=SERVICE), timeout=_TIMEOUT_S
-            )
-            if answer.status != health_pb2.HealthCheckResponse.SERVING:
-                return None
-            models = model_service_pb2_grpc.ModelServiceStub(channel).ListModels(
-                model_service_pb2.ListModelsRequest(), timeout=_TIMEOUT_S
-            )
-    except grpc.RpcError:
-        return None
-    return [model.name.removeprefix("models/") for model in models.models]
+def is_serving(address: str) -> bool:
+    """Whether the health service at HOST:PORT says that explanations can be made."""
+    with connect(address) as channel:
+        # The types of this package know no methods of its stub.
+        health: Any = health_pb2_grpc.HealthStub(channel)
+        request = health_pb2.HealthCheckRequest(service=SERVICE)
+        try:
+            answer = health.Check(request, timeout=_TIMEOUT_S)
+        except grpc.RpcError:
+            return False
+    return bool(answer.status == health_pb2.HealthCheckResponse.SERVING)
+
+
+def model_names(address: str) -> list[str] | None:
+    """Names of the models of the server at HOST:PORT; None where it tells them not to anybody."""
+    with connect(address) as channel:
+        stub = model_service_pb2_grpc.ModelServiceStub(channel)
+        try:
+            answer = stub.ListModels(model_service_pb2.ListModelsRequest(), timeout=_TIMEOUT_S)
+        except grpc.RpcError:
+            return None
+    return [model.name.removeprefix("models/") for model in answer.models]

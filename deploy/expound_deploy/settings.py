@@ -12,6 +12,7 @@ class Settings:
     Attributes:
         host: address on which the server listens.
         port: port of the server; never 0.
+        health_port: its port for health checks alone.
         data_dir: folder of Redis' data and of the logs.
         redis_url: Redis to use; None to start one.
         models: models.toml of the worker; None for the worker's own default.
@@ -19,6 +20,7 @@ class Settings:
 
     host: str
     port: int
+    health_port: int
     data_dir: Path
     redis_url: str | None
     models: Path | None
@@ -26,8 +28,16 @@ class Settings:
     @property
     def address(self) -> str:
         """Where a client on this machine finds the server: HOST:PORT."""
-        everywhere = {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}
-        return f"{everywhere.get(self.host, self.host)}:{self.port}"
+        return f"{self._local_host}:{self.port}"
+
+    @property
+    def health_address(self) -> str:
+        """Where its health is told, without TLS and credentials: HOST:PORT."""
+        return f"{self._local_host}:{self.health_port}"
+
+    @property
+    def _local_host(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "[::1]", "[::]": "[::1]"}.get(self.host, self.host)
 
     @property
     def logs_dir(self) -> Path:

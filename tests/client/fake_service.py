@@ -30,6 +30,7 @@ class FakeService(
 
     Attributes:
         requests: every request that came in, by the name of its rpc, in order.
+        authorizations: the metadata `authorization` of every call, in order; "" for none.
         refusals: what the next calls of an rpc are refused with, in order.
         breaks_after: for each next watch, the number of events after which its stream breaks.
         fails: whether lime fails.
@@ -38,7 +39,8 @@ class FakeService(
         card: card of its model.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.authorizations: list[str] = []
         self.requests: dict[str, list[object]] = {}
         self.refusals: dict[str, list[status_pb2.Status]] = {}
         self.breaks_after: list[int] = []
@@ -53,7 +55,11 @@ class FakeService(
         self._server = grpc.server(ThreadPoolExecutor(8))
         explanation_service_pb2_grpc.add_ExplanationServiceServicer_to_server(self, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        if credentials is None:
+            port = self._server.add_insecure_port("127.0.0.1:0")
+        else:
+            port = self._server.add_secure_port("127.0.0.1:0", credentials)
+        self.address = f"127.0.0.1:{port}"
 
     def __enter__(self) -> Self:
         self._server.start()
@@ -161,6 +167,8 @@ class FakeService(
     def _admit(self, rpc: str, request: object, context: grpc.ServicerContext) -> None:
         """Notes a call; refuses it if the test said so."""
         self.requests.setdefault(rpc, []).append(request)
+        metadata = dict(context.invocation_metadata())
+        self.authorizations.append(str(metadata.get("authorization", "")))
         if self.refusals.get(rpc):
             _abort(context, self.refusals[rpc].pop(0))
 

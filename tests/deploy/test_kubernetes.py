@@ -19,7 +19,7 @@ from tests.processes import Process, free_port, wait_until
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
-RENDERED = ("base", "overlays/gpu")
+RENDERED = ("base", "overlays/gpu", "overlays/secure")
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders")
 
@@ -138,6 +138,40 @@ def test_every_config_map_that_is_named_is_there(folder: str) -> None:
 
 
 @needs_kubectl
+def test_the_secure_overlay_gives_the_server_files_that_are_mounted() -> None:
+    (pod,) = [pod for name, pod in pods(render("overlays/secure")) if name == "expound-server"]
+    (server,) = pod["containers"]
+    secrets = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
+    folders = [
+        mount["mountPath"]
+        for mount in server["volumeMounts"]
+        if mount["name"] in secrets and mount["readOnly"]
+    ]
+    files = {
+        variable["name"]: Path(variable["value"])
+        for variable in server["env"]
+        if variable["name"].startswith("EXPOUND_SERVER_")
+    }
+    assert {"EXPOUND_SERVER_TLS_CERTIFICATE", "EXPOUND_SERVER_TENANTS"} <= set(files)
+    assert {str(file.parent) for file in files.values()} == set(folders)
+
+
+def test_every_pod_talks_to_those_it_needs_alone(manifests: list[Manifest]) -> None:
+    policies = {
+        manifest["metadata"]["name"]: manifest["spec"]
+        for manifest in manifests
+        if manifest["kind"] == "NetworkPolicy"
+    }
+    assert set(policies) == {"expound-redis", "expound-server", "expound-worker"}
+    for policy in policies.values():
+        assert policy["policyTypes"] == ["Ingress", "Egress"]
+    assert "egress" not in policies["expound-redis"]
+    assert "ingress" not in policies["expound-worker"]
+    # The port of the probes is open to the node alone, which no policy keeps out.
+    assert policies["expound-server"]["ingress"] == [{"ports": [{"port": "grpc"}]}]
+
+
+@needs_kubectl
 def test_the_gpu_overlay_gives_every_worker_a_gpu() -> None:
     for name, container in containers(render("overlays/gpu")):
         has_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
@@ -165,9 +199,9 @@ def test_the_server_answers_the_probes_as_they_expect() -> None:
     }
     address = f"127.0.0.1:{free_port()}"
     nowhere = f"redis://127.0.0.1:{free_port()}/0"
-    command = [sys.executable, "-m", "expound_server", "--redis-url", nowhere]
+    command = [sys.executable, "-m", "expound_server", "--redis-url", nowhere, "--port", "0"]
     with (
-        Process([*command, "--port", address.rpartition(":")[2]]) as process,
+        Process([*command, "--health-port", address.rpartition(":")[2]]) as process,
         grpc.insecure_channel(address) as channel,
     ):
         # The types of this package know no methods of its stub.
@@ -176,7 +210,7 @@ def test_the_server_answers_the_probes_as_they_expect() -> None:
         def status(probe: str) -> int:
             process.check_alive()
             request = health_pb2.HealthCheckRequest(service=services[probe])
-            answer = health.Check(request, timeout=5, wait_for_ready=True)
+            answer = health.Check(request, timeout=20, wait_for_ready=True)
             return int(answer.status)
 
         serving = health_pb2.HealthCheckResponse.SERVING

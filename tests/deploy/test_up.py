@@ -7,7 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import redis
 
+from tests.certificates import Authority
 from tests.deploy.up import Up, up_command
 from tests.processes import wait_until
 
@@ -155,3 +157,31 @@ def test_verbose_prints_what_the_parts_log(tmp_path: Path) -> None:
     with StoodInUp(tmp_path, "--verbose") as up:
         up.wait_for("worker \\| worker has begun")
         up.wait_for("server \\| listening on")
+
+
+def test_redis_asks_for_a_password_that_only_its_parts_know(tmp_path: Path) -> None:
+    with StoodInUp(tmp_path) as up:
+        up.wait_for("ready:")
+        with up.redis as client:
+            password = client.get_connection_kwargs()["password"]
+            port = client.get_connection_kwargs()["port"]
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        for name in ("redis", "worker", "server"):
+            arguments = Path(f"/proc/{up.part_pid(name)}/cmdline").read_text()
+            assert password not in arguments
+        assert (tmp_path / "redis" / "redis.conf").stat().st_mode & 0o077 == 0
+        assert password not in up.output()
+        for log in (tmp_path / "logs").iterdir():
+            assert password not in log.read_text()
+
+
+def test_a_server_with_tls_is_found_ready(tmp_path: Path) -> None:
+    certificate = Authority(tmp_path).issue("127.0.0.1")
+    files = {
+        "EXPOUND_SERVER_TLS_CERTIFICATE": str(certificate.chain),
+        "EXPOUND_SERVER_TLS_KEY": str(certificate.key),
+    }
+    with StoodInUp(tmp_path / "up", **files) as up:
+        ready = up.wait_for("ready: .*").group()
+    assert ready.endswith("serves those who have the credentials that it asks for")

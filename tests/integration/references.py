@@ -13,6 +13,7 @@ from torch.nn import functional
 from expound_client import Attribution
 from expound_worker.methods.method import PROBABILITY, Answer
 from tests import photos
+from tests.models.networks import Cifar
 from tests.numeric.models import cifar_of_modules
 
 
@@ -49,8 +50,10 @@ def for_captum(name: str) -> nn.Module:
     """The network with a module for each of its rectifiers, which Captum's hooks can meet."""
     model = photos.model(name)
     if name == "cifar":
-        scaled = nn.Sequential(model.module, nn.Identity())
-        return cifar_of_modules(dataclasses.replace(model, module=scaled))
+        twin = Cifar()
+        twin.load_state_dict(model.module.state_dict())
+        unscaled = nn.Sequential(twin, nn.Identity()).requires_grad_(False)
+        return cifar_of_modules(dataclasses.replace(model, module=unscaled))
     module = copy.deepcopy(model.module)
     for parent in list(module.modules()):
         for child_name, child in parent.named_children():

@@ -136,8 +136,9 @@ def test_deep_lift_and_deep_lift_shap_equal_captums(client: Client) -> None:
     methods = [m.DeepLift(), m.DeepLiftShap(baselines=tuple(BACKGROUND.numpy()))]
     result = client.explain(photos.chelsea(), model="cifar", methods=methods).result(60)
     ours, averaged = result["deep_lift"], result["deep_lift_shap"]
-    image, target, module = image_of("cifar"), ours.target.index, for_captum("cifar")
-    one = captum.attr.DeepLift(module).attribute(image, torch.zeros_like(image), target=target)
+    image, target = image_of("cifar").requires_grad_(), ours.target.index
+    module, zero = for_captum("cifar"), torch.zeros(1, 3, 32, 32)
+    one = captum.attr.DeepLift(module).attribute(image, zero, target=target)
     same(ours.values, one[0], tolerance=1e-4)
     many = captum.attr.DeepLiftShap(module).attribute(image, BACKGROUND, target=target)
     same(averaged.values, many[0], tolerance=1e-4)

@@ -1,5 +1,6 @@
 """What holds of every perturbation method: reports, seeds, targets, and leaving no trace."""
 
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 
@@ -68,6 +69,15 @@ def test_answers_are_whole(name: str, cifar: Model, thumbnail: Tensor) -> None:
         assert np.array_equal(answer.values, answer.weights[answer.segments].astype(np.float32))
         assert answer.output == pytest.approx(float(probabilities[target]), abs=1e-6)
         assert answer.warnings == []
+
+
+@every_method
+def test_the_size_of_batches_changes_nothing(name: str, cifar: Model, thumbnail: Tensor) -> None:
+    one_by_one = dataclasses.replace(cifar, batch_size=1)
+    for alone, together in zip(
+        explained(name, one_by_one, thumbnail), explained(name, cifar, thumbnail), strict=True
+    ):
+        np.testing.assert_allclose(alone.values, together.values, atol=1e-6)
 
 
 @additive_methods

@@ -22,6 +22,7 @@ class Refusal:
     metadata: dict[str, str]
     fields: dict[str, str]
     retry_after_s: float | None
+    quotas: tuple[str, ...] = ()
 
 
 async def refusal(call: Awaitable[object]) -> Refusal:
@@ -41,8 +42,9 @@ def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
     info = error_details_pb2.ErrorInfo()
     bad_request = error_details_pb2.BadRequest()
     retry = error_details_pb2.RetryInfo()
+    quota = error_details_pb2.QuotaFailure()
     for detail in rich.details:
-        for message in (info, bad_request, retry):
+        for message in (info, bad_request, retry, quota):
             detail.Unpack(message)
     assert info.domain == DOMAIN
     return Refusal(
@@ -52,6 +54,7 @@ def read_refusal(error: grpc.aio.AioRpcError) -> Refusal:
         dict(info.metadata),
         {violation.field: violation.description for violation in bad_request.field_violations},
         retry.retry_delay.ToMilliseconds() / 1000 if retry.HasField("retry_delay") else None,
+        tuple(violation.subject for violation in quota.violations),
     )
 
 

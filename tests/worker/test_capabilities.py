@@ -69,7 +69,7 @@ def test_on_a_plain_network_every_method_is_supported_with_its_error() -> None:
     for name in ("deep_lift", "deep_lift_shap", "deep_shap"):
         assert table[name].HasField("error") and table[name].error < 1e-5
     assert table["integrated_gradients"].error < 0.05
-    assert table["integrated_gradients"].reason == "measured with 8 steps"
+    assert table["integrated_gradients"].reason == "measured with 50 steps"
     assert not table["saliency"].HasField("error")
     assert not table["gradient_shap"].HasField("error")
 
@@ -113,11 +113,11 @@ def test_a_network_that_cannot_be_differentiated_is_told_with_what_to_use_instea
 
 
 def test_few_steps_that_are_too_few_are_told_with_the_error() -> None:
-    table = measured(classifier(lambda maps: (40 * maps).sin()))
+    table = measured(classifier(lambda maps: (400 * maps).sin()))
     gradients = table["integrated_gradients"]
     assert gradients.support == APPROXIMATE
     assert gradients.error > 0.05
-    assert "with 8 steps" in gradients.reason and "max_delta" in gradients.reason
+    assert "with 50 steps" in gradients.reason and "max_delta" in gradients.reason
 
 
 def test_a_random_network_is_approximate_for_every_method() -> None:

@@ -58,7 +58,10 @@ def run_method(subject: Subject, name: str, limit_s: float = LIMIT_S) -> Cell:
 
 
 def measured(
-    model: str, method: str, run: Callable[[], tuple[Verdict, float | None, float, str]], limit_s: float
+    model: str,
+    method: str,
+    run: Callable[[], tuple[Verdict, float | None, float, str]],
+    limit_s: float,
 ) -> Cell:
     """The cell of a run that gives verdict, error, seconds and reason, or raises."""
     try:

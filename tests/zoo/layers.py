@@ -15,7 +15,9 @@ Literal = Callable[[Tensor, Tensor], NDArray[np.float64]]
 """Makes the coarse map (h, w) of maps and gradients (channels, h, w)."""
 
 
-def literal_map(model: Model, batch: Batch, answer: Answer, literal: Literal) -> NDArray[np.float64]:
+def literal_map(
+    model: Model, batch: Batch, answer: Answer, literal: Literal
+) -> NDArray[np.float64]:
     """(H, W) the map of an answer at its layer, as slow code makes it."""
     coarse = literal(*maps_and_gradients(model, batch, answer.layer))
     return to_size(coarse, model)
@@ -24,7 +26,9 @@ def literal_map(model: Model, batch: Batch, answer: Answer, literal: Literal) ->
 def to_size(coarse: NDArray[np.float64], model: Model) -> NDArray[np.float64]:
     """A coarse map (h, w) enlarged to the height and width of the model's inputs."""
     _, height, width = model.input_shape
-    found: NDArray[np.float64] = enlarged(torch.from_numpy(coarse)[None], (height, width))[0].numpy()
+    found: NDArray[np.float64] = enlarged(torch.from_numpy(coarse)[None], (height, width))[
+        0
+    ].numpy()
     return found
 
 

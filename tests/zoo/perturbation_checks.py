@@ -102,7 +102,5 @@ def rise(subject: Subject, answer: Answer) -> Check:
     return Check(difference(answer.values, total / len(masks) / given.keep_probability))
 
 
-def _adds_up_and_equals(
-    subject: Subject, answer: Answer, expected: NDArray[np.float64]
-) -> Check:
+def _adds_up_and_equals(subject: Subject, answer: Answer, expected: NDArray[np.float64]) -> Check:
     return Check(max(efficiency(subject, answer), difference(weights_of(answer), expected)))

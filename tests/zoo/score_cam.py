@@ -33,9 +33,7 @@ def check(subject: Subject, answer: Answer) -> Check:
     explained = model(subject)
     maps, _ = maps_and_gradients(explained, subject.batch, answer.layer)
     maps = maps[[bool(channel.max() > channel.min()) for channel in maps]]
-    coarse = test_score_cam.literal(
-        explained, subject.image, subject.zeros, maps, subject.target
-    )
+    coarse = test_score_cam.literal(explained, subject.image, subject.zeros, maps, subject.target)
     return Check(difference(answer.values, to_size(coarse, explained)))
 
 

@@ -17,6 +17,7 @@ from expound_client.errors import (
     InvalidArgumentError,
     MethodNotImplementedError,
     NotFoundError,
+    PermissionDeniedError,
     UnavailableError,
 )
 
@@ -31,6 +32,7 @@ _EXIT_CODES: tuple[tuple[type[ExpoundError], int], ...] = (
     (AlreadyExistsError, WRONG),
     (FailedPreconditionError, WRONG),
     (MethodNotImplementedError, WRONG),
+    (PermissionDeniedError, WRONG),
     (UnavailableError, UNAVAILABLE),
     (DeadlineExceededError, UNAVAILABLE),
 )

@@ -99,7 +99,7 @@ class _Changes:
     def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
         segment_count = self._permutations.shape[1]
         done = (len(scores) - _ENDS) // (2 * segment_count - 2)
-        if done == 0:
+        if done < 1:
             return None
         ends, inner = scores[:_ENDS], scores[_ENDS:][: done * (2 * segment_count - 2)]
         changes = self._changes(ends, inner.reshape(done, 2, segment_count - 1, -1))

@@ -1,8 +1,10 @@
 """Stands in for the server: healthy, with one model, until SIGTERM."""
 
+import os
 import signal
 import sys
 from concurrent import futures
+from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -21,12 +23,20 @@ class Models(model_service_pb2_grpc.ModelServiceServicer):
 
 
 signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
-host, port = sys.argv[sys.argv.index("--host") + 1], sys.argv[sys.argv.index("--port") + 1]
+host, port, health_port = (
+    sys.argv[sys.argv.index(name) + 1] for name in ("--host", "--port", "--health-port")
+)
 server = grpc.server(futures.ThreadPoolExecutor(4))
 checks = health.HealthServicer()
 health_pb2_grpc.add_HealthServicer_to_server(checks, server)
 model_service_pb2_grpc.add_ModelServiceServicer_to_server(Models(), server)
-server.add_insecure_port(f"{host}:{port}")
+if certificate := os.environ.get("EXPOUND_SERVER_TLS_CERTIFICATE"):
+    pair = (Path(os.environ["EXPOUND_SERVER_TLS_KEY"]), Path(certificate))
+    credentials = grpc.ssl_server_credentials([(pair[0].read_bytes(), pair[1].read_bytes())])
+    server.add_secure_port(f"{host}:{port}", credentials)
+else:
+    server.add_insecure_port(f"{host}:{port}")
+server.add_insecure_port(f"{host}:{health_port}")
 server.start()
 checks.set("expound.v1.ExplanationService", health_pb2.HealthCheckResponse.SERVING)
 print(f"listening on {host}:{port}")

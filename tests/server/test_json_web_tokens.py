@@ -1,0 +1,143 @@
+"""JSON Web Tokens: believed only when everything about them is right."""
+
+import base64
+import hashlib
+import hmac
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+import jwt
+import pytest
+import pytest_asyncio
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.algorithms import ECAlgorithm, RSAAlgorithm
+
+from expound.reasons import Reason
+from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound_server.settings import Settings
+from tests.server.calls import explain_request, refusal
+from tests.server.conftest import Server
+from tests.server.hand_worker import HandWorker
+from tests.server.tenants import RADIOLOGY, bearer, serving, two_tenants
+
+ISSUER, AUDIENCE = "https://issuer.example.org", "expound"
+RSA_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+OTHER_KEY = rsa.generate_private_key(public_exponent=65537, key_size=2048)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+RULES = f"""
+    [jwt]
+    jwks = "jwks.json"
+    issuer = "{ISSUER}"
+    audience = "{AUDIENCE}"
+"""
+
+
+def claims(**changes: Any) -> dict[str, Any]:
+    """Claims of a good token; None takes one out."""
+    good = {
+        "iss": ISSUER,
+        "aud": AUDIENCE,
+        "exp": int(time.time()) + 300,
+        "tenant": "radiology",
+        **changes,
+    }
+    return {name: value for name, value in good.items() if value is not None}
+
+
+def token(
+    key: Any = RSA_KEY, algorithm: str = "RS256", kid: str | None = "first", **changes: Any
+) -> str:
+    """Signs a token."""
+    headers = {"kid": kid} if kid else {}
+    return jwt.encode(claims(**changes), key, algorithm=algorithm, headers=headers)
+
+
+def public_pem() -> str:
+    pem: bytes = RSA_KEY.public_key().public_bytes(
+        serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    )
+    return pem.decode()
+
+
+def confused() -> str:
+    """A token signed with the public key as if it were a shared secret."""
+
+    def part(content: bytes) -> bytes:
+        return base64.urlsafe_b64encode(content).rstrip(b"=")
+
+    header = part(json.dumps({"alg": "HS256", "kid": "first", "typ": "JWT"}).encode())
+    signed = header + b"." + part(json.dumps(claims()).encode())
+    signature = hmac.digest(public_pem().encode(), signed, hashlib.sha256)
+    return (signed + b"." + part(signature)).decode()
+
+
+def altered() -> str:
+    """A token whose claims were changed after it was signed."""
+    return f"{token(tenant='cardiology').rpartition('.')[0]}.{token().rpartition('.')[2]}"
+
+
+@pytest_asyncio.fixture
+async def server(settings: Settings, worker: HandWorker, tmp_path: Path) -> AsyncIterator[Server]:
+    keys = [
+        {**RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True), "kid": "first"},
+        {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": "second"},
+    ]
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": keys}))
+    async with serving(settings, tmp_path, two_tenants() + RULES) as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        token,
+        lambda: token(EC_KEY, "ES256", "second"),
+        lambda: token(aud=["others", AUDIENCE]),
+        # Clocks differ a little.
+        lambda: token(exp=int(time.time()) - 5),
+    ],
+)
+async def test_a_good_token_gets_in(server: Server, make: Callable[[], str]) -> None:
+    answer = await server.explanations.Explain(explain_request(), metadata=bearer(make()))
+    # The tenant is the one whose static token this is.
+    request = GetExplanationRequest(name=answer.name)
+    assert await server.explanations.GetExplanation(request, metadata=bearer(RADIOLOGY))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: token(exp=int(time.time()) - 3600), "has expired"),
+        (lambda: token(nbf=int(time.time()) + 3600), "is not valid yet"),
+        (lambda: token(aud="another"), "is for another audience"),
+        (lambda: token(aud=None), "lacks a claim"),
+        (lambda: token(iss="https://elsewhere.example.org"), "is of another issuer"),
+        (lambda: token(iss=None), "lacks a claim"),
+        (lambda: token(exp=None), "lacks a claim"),
+        (lambda: token(OTHER_KEY), "signature is wrong"),
+        (lambda: token(kid="unknown"), "signed with a key that is not known"),
+        (lambda: token(kid=None), "signed with a key that is not known"),
+        (lambda: token(algorithm="RS512"), "an algorithm that is not allowed"),
+        (lambda: token("", "none"), "an algorithm that is not allowed"),
+        (confused, "an algorithm that is not allowed"),
+        (lambda: token(tenant=None), "'tenant' names no tenant"),
+        (lambda: token(tenant="a:b"), "'tenant' names no tenant"),
+        (lambda: token(tenant=7), "'tenant' names no tenant"),
+        (altered, "signature is wrong"),
+        (lambda: "a.b.c", "is not one that is known"),
+        (lambda: "eyJhbGciOiJSUzI1NiIsImtpZCI6eyJhIjoxfX0.e30.AAAA", "not"),
+        (lambda: "x" * 6000, "is not one that is known"),
+    ],
+)
+async def test_a_bad_token_is_refused_with_the_reason(
+    server: Server, make: Callable[[], str], message: str
+) -> None:
+    bad = make()
+    refused = await refusal(server.explanations.Explain(explain_request(), metadata=bearer(bad)))
+    assert refused.reason == Reason.UNAUTHENTICATED
+    assert message in refused.message
+    assert bad not in refused.message
