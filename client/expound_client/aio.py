@@ -55,7 +55,7 @@ class AsyncExplanation(Handle):
             except DeadlineExceededError:
                 if not partial:
                     raise
-            self._renew(await self._calls.get(self.name, full=True))
+            self._renew(await self._calls.fetch(self.name))
         card = await self._calls.card(self.model, self._model_version)
         return self._conclude(card, partial=partial)
 
@@ -121,7 +121,7 @@ class AsyncClient:
 
     async def get(self, name: str) -> AsyncExplanation:
         """Gives the handle of an explanation by its name; see `Client.get`."""
-        return AsyncExplanation(self._calls, await self._calls.get(name, full=False))
+        return AsyncExplanation(self._calls, await self._calls.get(name))
 
     async def list(self) -> AsyncIterator[AsyncExplanation]:
         """Yields the handles of all explanations, newest first."""

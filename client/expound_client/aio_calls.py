@@ -17,6 +17,7 @@ from expound_client import core
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
 from expound_client.models import Model
+from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
 from expound_client.watch import Watch
 
@@ -39,14 +40,28 @@ class AsyncCalls:
                 request, timeout=timeout_s, metadata=self._metadata()
             )
 
-    async def get(self, name: str, *, full: bool) -> explanation_pb2.Explanation:
-        """Gets an explanation; not `full`: without its maps."""
+    async def get(self, name: str) -> explanation_pb2.Explanation:
+        """Gets an explanation without its maps."""
         with translated():
             return await self._explanations.GetExplanation(
-                core.get_request(name, full=full),
+                core.get_request(name, full=False),
                 timeout=self._timeout_s,
                 metadata=self._metadata(),
             )
+
+    async def fetch(self, name: str) -> explanation_pb2.Explanation:
+        """Gets an explanation with its maps, also through an outage of the servers."""
+        retries = Retries()
+        while True:
+            try:
+                return await self._explanations.GetExplanation(
+                    core.get_request(name, full=True),
+                    timeout=self._timeout_s,
+                    metadata=self._metadata(),
+                )
+            except grpc.RpcError as error:
+                pause_s = retries.pause_s(error)
+            await asyncio.sleep(pause_s)
 
     async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""

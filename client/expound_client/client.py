@@ -129,7 +129,7 @@ class Client:
         Raises:
             ExplanationNotFoundError: there is none.
         """
-        return Explanation(self._calls, self._calls.get(name, full=False))
+        return Explanation(self._calls, self._calls.get(name))
 
     def list(self) -> Iterator[Explanation]:
         """Yields the handles of all explanations, newest first."""

@@ -159,7 +159,7 @@ class Explanation(Handle):
             except DeadlineExceededError:
                 if not partial:
                     raise
-            self._renew(self._calls.get(self.name, full=True))
+            self._renew(self._calls.fetch(self.name))
         card = self._calls.card(self.model, self._model_version)
         return self._conclude(card, partial=partial)
 

@@ -527,12 +527,11 @@ class FeatureAblation(Method):
 class Lime(Method):
     """LIME for images.
 
-    Ribeiro et al., 2016. The fit is the lime library's own. Values (H, W): each pixel has its
-    segment's weight. Cost: `n_samples` evaluations.
+    Ribeiro et al., 2016. Values (H, W): each pixel has its segment's weight. Cost: `n_samples`
+    evaluations, and up to two for image and baseline.
 
     Attributes:
-        n_samples: Number of random compositions of segments, the whole image among them. From
-            10 to 100000 evaluations.
+        n_samples: Number of random compositions of segments. From 10 to 100000 evaluations.
         segmentation: How the image is cut.
         baseline: What a missing segment shows.
         kernel_width: Width of the exponential kernel on the cosine distance between
@@ -541,6 +540,12 @@ class Lime(Method):
             0. 0: all. From 0 to 10000.
         max_standard_error: Stops when the largest standard error of a weight is at most this.
             Absent: `n_samples` are run. In units of the explained probability. Above 0 to 1.
+        max_seconds: Stops when an input has taken so long and has a map; a warning then says
+            so. Absent: there is no such limit. Above 0 to 86400 seconds.
+        sampling: How compositions of segments are drawn, and fitted: "orthogonal" (compositions
+            with their complements, in orthogonal arrays, and the weights that the fit would
+            have over all compositions: as good as the library's with twice as many), "lime" (as
+            the lime library draws and fits them: its own weights).
     """
 
     _message = method_pb2.Lime
@@ -552,15 +557,17 @@ class Lime(Method):
     kernel_width: float = 0.25
     n_features: int = 0
     max_standard_error: float | None = None
+    max_seconds: float | None = None
+    sampling: Literal["orthogonal", "lime"] = "orthogonal"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class KernelShap(Method):
     """KernelSHAP.
 
-    Lundberg and Lee, 2017. The estimate is the shap library's own. Values (H, W): each pixel has
-    its segment's Shapley value; the segments' values sum to the score minus the baseline's score.
-    Cost: `n_samples` evaluations, and two for the ends.
+    Lundberg and Lee, 2017. Values (H, W): each pixel has its segment's Shapley value; the segments'
+    values sum to the score minus the baseline's score. Cost: `n_samples` evaluations, and two for
+    the ends.
 
     Attributes:
         n_samples: Number of coalitions of segments. More than 2^segments - 2 are not needed,
@@ -569,6 +576,12 @@ class KernelShap(Method):
         baseline: What a missing segment shows.
         max_standard_error: Stops when the largest standard error of a value is at most this.
             Absent: `n_samples` are run. In units of the explained probability. Above 0 to 1.
+        max_seconds: Stops when an input has taken so long and has a map; a warning then says
+            so. Absent: there is no such limit. Above 0 to 86400 seconds.
+        sampling: How coalitions of segments are drawn, and what is made of them: "leverage"
+            (coalitions with their complements, in orthogonal arrays and then by leverage
+            scores: as good as the library's with twice as many), "shap" (as the shap library
+            draws and fits them: its own values).
     """
 
     _message = method_pb2.KernelShap
@@ -578,6 +591,8 @@ class KernelShap(Method):
     segmentation: Segmentation = SlicSegmentation()
     baseline: Baseline = ZeroBaseline()
     max_standard_error: float | None = None
+    max_seconds: float | None = None
+    sampling: Literal["leverage", "shap"] = "leverage"
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -585,12 +600,15 @@ class PartitionShap(Method):
     """Owen values over a hierarchy of segments (shap's PartitionExplainer, run by the library).
 
     The hierarchy halves the segments along their longer side, and evaluations are spent where the
-    score changes most. Values (H, W). Cost: `n_samples` evaluations.
+    score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values
+    (H, W). Cost: `n_samples` evaluations.
 
     Attributes:
         n_samples: Limit of evaluations. From 10 to 100000 evaluations.
         segmentation: The finest parts. Absent: a grid of up to 32x32.
         baseline: What a missing part shows.
+        max_seconds: Stops when an input has taken so long and has a map; a warning then says
+            so. Absent: there is no such limit. Above 0 to 86400 seconds.
     """
 
     _message = method_pb2.PartitionShap
@@ -599,6 +617,7 @@ class PartitionShap(Method):
     n_samples: int = 500
     segmentation: Segmentation | None = None
     baseline: Baseline = ZeroBaseline()
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -613,6 +632,11 @@ class PermutationShap(Method):
             needed. From 10 to 100000 evaluations.
         segmentation: How the image is cut.
         baseline: What a missing segment shows.
+        max_standard_error: Stops when the largest standard error of a value is at most this.
+            Absent: as many permutations are run as `n_samples` allows. In units of the
+            explained probability. Above 0 to 1.
+        max_seconds: Stops when an input has taken so long and has a map; a warning then says
+            so. Absent: there is no such limit. Above 0 to 86400 seconds.
     """
 
     _message = method_pb2.PermutationShap
@@ -621,6 +645,8 @@ class PermutationShap(Method):
     n_samples: int = 610
     segmentation: Segmentation = SlicSegmentation()
     baseline: Baseline = ZeroBaseline()
+    max_standard_error: float | None = None
+    max_seconds: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

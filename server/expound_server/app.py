@@ -120,7 +120,7 @@ class App:
                 ErrorInterceptor(),
                 AuthenticationInterceptor(Authenticator(self._tenants)),
             ],
-            options=_options(self._settings.max_message_bytes),
+            options=_options(self._settings),
         )
         explanations = ExplanationServicer(self._explanations, self._watches)
         add_ExplanationServiceServicer_to_server(explanations, server)
@@ -151,10 +151,13 @@ def _check(settings: Settings, tenants: Tenants) -> None:
         _log.warning("tokens come in the clear: leave TLS out only behind a proxy that does it")
 
 
-def _options(max_message_bytes: int) -> list[tuple[str, int]]:
+def _options(settings: Settings) -> list[tuple[str, int]]:
     return [
-        ("grpc.max_receive_message_length", max_message_bytes),
-        ("grpc.max_send_message_length", max_message_bytes),
+        ("grpc.max_receive_message_length", settings.max_message_bytes),
+        ("grpc.max_send_message_length", settings.max_message_bytes),
+        # gRPC spreads the ages by a tenth, so that not all come back at once.
+        ("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", round(settings.grace_s * 1000)),
         # Two servers on one port would share its calls without a word.
         ("grpc.so_reuseport", 0),
         # A dead peer is noticed after 20 + 5 s; without the ping timeout it would take a minute.

@@ -30,7 +30,14 @@ class Settings:
         64 * 1024 * 1024, "EXPOUND_SERVER_MAX_MESSAGE_BYTES", "largest message, in and out"
     )
     grace_s: float = _setting(
-        10.0, "EXPOUND_SERVER_GRACE_S", "how long calls may take to end after SIGTERM"
+        10.0,
+        "EXPOUND_SERVER_GRACE_S",
+        "how long calls may take to end after SIGTERM, and on a connection that is too old",
+    )
+    max_connection_age_s: float = _setting(
+        600.0,
+        "EXPOUND_SERVER_MAX_CONNECTION_AGE_S",
+        "after how long clients are told to connect again, so that they find new servers",
     )
     redis_connections: int = _setting(
         32, "EXPOUND_SERVER_REDIS_CONNECTIONS", "most connections to Redis at a time"

@@ -20,6 +20,7 @@ from expound_client import (
     State,
     StateChanged,
     errors,
+    retries,
     watch,
 )
 from expound_client import methods as m
@@ -244,7 +245,7 @@ def test_a_stream_that_lasted_its_time_is_taken_up_again(
 def test_a_watch_gives_up_when_no_server_comes_back(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_OUTAGE_LIMIT_S", 0.2)
+    monkeypatch.setattr(retries, "_OUTAGE_LIMIT_S", 0.2)
     explanation = client.explain(canned.png(), model="small", methods=METHODS)
     service.refusals["WatchExplanation"] = [status(Reason.SERVER_STOPPING, "stopping")] * 50
     with pytest.raises(errors.UnavailableError):

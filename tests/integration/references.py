@@ -1,4 +1,4 @@
-"""What maps of the service are compared with: the tests' models in the forms that libraries ask."""
+"""A map of the service, and what it is compared with: models as libraries ask for them."""
 
 import copy
 import dataclasses
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from expound_client import Attribution
+from expound_client import Attribution, Client
+from expound_client.method import Method
 from expound_worker.methods.method import PROBABILITY, Answer
 from tests import photos
 from tests.models.networks import Cifar
@@ -28,6 +29,12 @@ def same(
     assert largest > 0
     assert ours.shape == reference.shape
     assert np.abs(ours - reference).max() <= tolerance * largest
+
+
+def explained(client: Client, name: str, method: Method, seed: int = 0) -> Attribution:
+    """The service's map of the photo for the model's best class."""
+    explanation = client.explain(photos.chelsea(), model=name, methods=[method], seed=seed)
+    return explanation.result(120)[method.name]
 
 
 def image_of(name: str) -> Tensor:

@@ -12,8 +12,9 @@ from torch import Tensor
 from expound_client import Client
 from expound_client import methods as m
 from expound_client.errors import InvalidArgumentError
+from expound_client.method import Method
 from tests import photos
-from tests.integration.references import image_of, maps_and_gradients, same
+from tests.integration.references import explained, image_of, maps_and_gradients, same
 from tests.numeric import test_eigen_cam, test_grad_cam_plus_plus, test_layer_cam, test_score_cam
 from tests.numeric.cuts import enlarged
 
@@ -67,14 +68,12 @@ def test_all_layer_methods_say_which_layer_they_took_and_why(client: Client) -> 
 )
 def test_class_activation_maps_are_the_papers(
     client: Client,
-    method: Callable[..., m.Method],
+    method: Callable[..., Method],
     literal: Callable[[Tensor, Tensor], NDArray[np.float64]],
     name: str,
     layer: str,
 ) -> None:
-    asked = method(layer=layer)
-    result = client.explain(photos.chelsea(), model=name, methods=[asked]).result(60)
-    ours = result[asked.name]
+    ours = explained(client, name, method(layer=layer))
     coarse = torch.from_numpy(literal(*maps_and_gradients(name, layer, ours.target.index)))
     same(ours.values, enlarged(coarse[None], ours.values.shape)[0], tolerance=1e-4)
     assert ours.layer == layer
@@ -84,9 +83,7 @@ def test_class_activation_maps_are_the_papers(
     ("name", "layer"), [("cifar", "conv2"), ("resnet18", "layer1"), ("handwritten", "block#1")]
 )
 def test_score_cam_is_the_papers(client: Client, name: str, layer: str) -> None:
-    method = m.ScoreCam(layer=layer, baseline=m.ColorBaseline())
-    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
-    ours = result["score_cam"]
+    ours = explained(client, name, m.ScoreCam(layer=layer, baseline=m.ColorBaseline()))
     model, image = photos.model(name), image_of(name)[0]
     maps, _ = maps_and_gradients(name, layer, ours.target.index)
     black = model.preprocessing.normalize_color((0.0, 0.0, 0.0)).expand_as(image)
@@ -97,24 +94,17 @@ def test_score_cam_is_the_papers(client: Client, name: str, layer: str) -> None:
 
 @pytest.mark.parametrize(("name", "layer"), [("efficientnet_lite0", "_bn1"), ("cifar", "conv2")])
 def test_layer_activation_equals_captums(client: Client, name: str, layer: str) -> None:
-    method = m.LayerActivation(layer=layer)
-    result = client.explain(photos.chelsea(), model=name, methods=[method]).result(60)
-    ours = result["layer_activation"]
+    ours = explained(client, name, m.LayerActivation(layer=layer))
     module, image = photos.model(name).module, image_of(name)
     theirs = captum.attr.LayerActivation(module, module.get_submodule(layer)).attribute(image)
     mean = theirs.mean(dim=1, keepdim=True)
-    size = image.shape[2:]
-    same(
-        ours.values,
-        captum.attr.LayerAttribution.interpolate(mean, size, "bilinear")[0, 0],
-        tolerance=1e-4,
-    )
+    large = captum.attr.LayerAttribution.interpolate(mean, image.shape[2:], "bilinear")
+    same(ours.values, large[0, 0], tolerance=1e-4)
 
 
 def test_layer_conductance_equals_captums(client: Client) -> None:
     method = m.LayerConductance(layer="layer1", n_steps=10, interpolation="nearest")
-    result = client.explain(photos.chelsea(), model="resnet18", methods=[method]).result(60)
-    ours = result["layer_conductance"]
+    ours = explained(client, "resnet18", method)
     module = photos.model("resnet18").module
     layer = captum.attr.LayerConductance(module, module.get_submodule("layer1"))
     image = image_of("resnet18")

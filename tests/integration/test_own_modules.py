@@ -65,7 +65,7 @@ def test_a_network_with_two_heads_is_refused_when_the_worker_starts(
     )
     with Worker(redis_url, path) as worker:
         assert worker.process is not None
-        assert worker.process.wait(120) == 1
+        assert worker.process.wait(240) == 1
         assert (
             "[models.detector]: the model must give logits (N, classes), not tuple: let its "
             "builder return a module that gives them alone"

@@ -12,22 +12,17 @@ from zennit.core import Composite
 from zennit.torchvision import ResNetCanonizer
 
 from expound.v1 import method_pb2
-from expound_client import Attribution, Client
+from expound_client import Client
 from expound_client import methods as m
+from expound_client.method import Method
 from tests import photos
-from tests.integration.references import for_captum, image_of, same, sums_of_quarters
+from tests.integration.references import explained, for_captum, image_of, same, sums_of_quarters
 from tests.numeric import test_gradient_shap
 from tests.numeric.test_lrp_zennit import by_zennit, in_zennits_form
 
 MODELS = ["efficientnet_lite0", "cifar", "resnet18", "handwritten"]
 RECTIFIED = ["efficientnet_lite0", "cifar", "resnet18"]
 BACKGROUND = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(7))
-
-
-def explained(client: Client, name: str, method: m.Method, seed: int = 0) -> Attribution:
-    """The one map of the photo's best class."""
-    explanation = client.explain(photos.chelsea(), model=name, methods=[method], seed=seed)
-    return explanation.result(60)[method.name]
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -76,13 +71,10 @@ def test_steps_grow_until_the_precision_asked_for_is_reached(client: Client) -> 
     difference = ours.output - ours.baseline_output
     error = abs(ours.values.sum(dtype=np.float64) / difference - 1)
     assert error == pytest.approx(ours.completeness_error, abs=1e-4)
-    same(ours.values, _integrated(ours.n_steps, ours.target.index), tolerance=1e-4)
-
-
-def _integrated(n_steps: int, target: int) -> torch.Tensor:
-    method = captum.attr.IntegratedGradients(photos.model("cifar").module)
-    values: torch.Tensor = method.attribute(image_of("cifar"), target=target, n_steps=n_steps)[0]
-    return values
+    reference = captum.attr.IntegratedGradients(photos.model("cifar").module).attribute(
+        image_of("cifar"), target=ours.target.index, n_steps=ours.n_steps
+    )
+    same(ours.values, reference[0], tolerance=1e-4)
 
 
 def test_a_precision_out_of_reach_is_told_with_the_error_that_is_left(client: Client) -> None:
@@ -178,11 +170,24 @@ def test_deep_shap_equals_shaps_deep_explainer(client: Client) -> None:
     ids=["guided_backprop", "deconvolution"],
 )
 def test_maps_with_rules_for_rectifiers_equal_captums(
-    client: Client, name: str, method: m.Method, theirs: Any
+    client: Client, name: str, method: Method, theirs: Any
 ) -> None:
     ours = explained(client, name, method)
     image = image_of(name).requires_grad_()
     same(ours.values, theirs(for_captum(name)).attribute(image, ours.target.index)[0], 1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "layer"), [("efficientnet_lite0", "_bn1"), ("cifar", "conv1"), ("resnet18", "layer3")]
+)
+def test_grad_cam_equals_captums(client: Client, name: str, layer: str) -> None:
+    ours = explained(client, name, m.GradCam(layer=layer))
+    module, image = photos.model(name).module, image_of(name)
+    coarse = captum.attr.LayerGradCam(module, module.get_submodule(layer)).attribute(
+        image, target=ours.target.index, relu_attributions=True
+    )
+    reference = captum.attr.LayerAttribution.interpolate(coarse, image.shape[2:], "bilinear")
+    same(ours.values, reference[0, 0])
 
 
 @pytest.mark.filterwarnings("ignore:Setting backward hooks on ReLU activations:UserWarning")
@@ -199,24 +204,62 @@ def test_guided_grad_cam_equals_captums(client: Client, name: str, layer: str) -
     same(ours.values, reference[0], tolerance=1e-4)
 
 
-@pytest.mark.parametrize("composite", ["epsilon_plus_flat", "epsilon_gamma_box"])
-def test_lrp_equals_zennits(client: Client, composite: str) -> None:
-    ours = explained(client, "resnet18", m.Lrp(composite=composite, epsilon=1e-4, gamma=0.3))
+@pytest.mark.parametrize("box", [False, True])
+def test_lrp_equals_zennits(client: Client, box: bool) -> None:
     image = image_of("resnet18").double()
-    module = in_zennits_form(for_captum("resnet18"))
-    target = torch.tensor([ours.target.index])
-    same(ours.values, by_zennit(module, image, target, _zennits(composite))[0], tolerance=1e-4)
+    theirs: Composite
+    if box:
+        method = m.Lrp(composite="epsilon_gamma_box", epsilon=1e-4, gamma=0.3)
+        color = photos.model("resnet18").preprocessing.normalize_color
+        low, high = (color((level,) * 3).double()[None] for level in (0.0, 1.0))
+        theirs = EpsilonGammaBox(low, high, 1e-4, 0.3, canonizers=[ResNetCanonizer()])
+    else:
+        method = m.Lrp(composite="epsilon_plus_flat", epsilon=1e-4)
+        theirs = EpsilonPlusFlat(epsilon=1e-4, canonizers=[ResNetCanonizer()])
+    ours = explained(client, "resnet18", method)
+    module, target = in_zennits_form(for_captum("resnet18")), torch.tensor([ours.target.index])
+    same(ours.values, by_zennit(module, image, target, theirs)[0], tolerance=1e-4)
     assert ours.completeness_error is not None
     total = ours.values.sum(dtype=np.float64)
     assert ours.completeness_error == pytest.approx(abs(total / ours.output - 1), rel=1e-3)
 
 
-def _zennits(composite: str) -> Composite:
-    canonizers = [ResNetCanonizer()]
-    if composite == "epsilon_plus_flat":
-        return EpsilonPlusFlat(epsilon=1e-4, canonizers=canonizers)
-    preprocessing = photos.model("resnet18").preprocessing
-    black, white = (
-        preprocessing.normalize_color((level,) * 3).double()[None] for level in (0.0, 1.0)
-    )
-    return EpsilonGammaBox(black, white, 1e-4, 0.3, canonizers=canonizers)
+def test_a_noise_tunnel_equals_captums(client: Client) -> None:
+    tunnel = m.NoiseTunnel(type="smoothgrad_sq", n_samples=16, stdev=0.2)
+    method = m.Saliency(key="saliency", noise_tunnel=tunnel)
+    ours = explained(client, "cifar", method, seed=5)
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        saliency = captum.attr.Saliency(photos.model("cifar").module)
+        reference = captum.attr.NoiseTunnel(saliency).attribute(
+            image_of("cifar").requires_grad_(),
+            nt_type="smoothgrad_sq",
+            nt_samples=16,
+            nt_samples_batch_size=16,
+            stdevs=0.2,
+            target=ours.target.index,
+        )
+    same(ours.values, reference[0])
+
+
+def test_on_the_default_model_values_miss_their_sums_by_what_is_told(client: Client) -> None:
+    """Of the methods that no library has right there."""
+    both = (m.ZeroBaseline(), m.ColorBaseline())
+    methods = [
+        m.GradientShap(n_samples=8),
+        m.DeepLiftShap(baselines=both),
+        m.DeepShap(),
+        m.Lrp(),
+    ]
+    explanation = client.explain(photos.chelsea(), model="efficientnet_lite0", methods=methods)
+    result = explanation.result(60)
+    for method in methods:
+        ours = result[method.name]
+        assert ours.convergence_delta is not None and ours.completeness_error is not None
+        delta = ours.values.sum(dtype=np.float64) - (ours.output - (ours.baseline_output or 0))
+        assert delta == pytest.approx(ours.convergence_delta, abs=1e-4)
+        if method.name.startswith("deep"):
+            assert ours.completeness_error < 1e-3
+    sampled = result["gradient_shap"]
+    assert sampled.standard_error is not None and sampled.convergence_delta is not None
+    assert abs(sampled.convergence_delta) < 5 * sampled.standard_error

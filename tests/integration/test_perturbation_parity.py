@@ -11,19 +11,13 @@ from numpy.typing import NDArray
 from expound_client import Attribution, Client
 from expound_client import methods as m
 from tests import photos
-from tests.integration.references import answer, image_of, same
+from tests.integration.references import answer, explained, image_of, same
 from tests.numeric import test_partition_shap, test_permutation_shap
 from tests.numeric.test_occlusion import captums as captums_occlusion
 from tests.numeric.test_rise import smooth_masks
 
 SMALL = ["cifar", "resnet18", "handwritten"]
 GRID = m.GridSegmentation(rows=3, columns=3)
-
-
-def explained(client: Client, name: str, method: m.Method, seed: int = 0) -> Attribution:
-    """The one map of the photo's best class."""
-    explanation = client.explain(photos.chelsea(), model=name, methods=[method], seed=seed)
-    return explanation.result(120)[method.name]
 
 
 def segments_and_weights(ours: Attribution) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
@@ -49,7 +43,7 @@ def literal_scores(
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "cifar"])
 def test_lime_equals_limes_own_fit_on_the_same_masks(client: Client, name: str) -> None:
-    ours = explained(client, name, m.Lime(n_samples=100), seed=3)
+    ours = explained(client, name, m.Lime(n_samples=100, sampling="lime"), seed=3)
     segments, weights = segments_and_weights(ours)
     count = len(weights)
     masks = np.random.RandomState(3).randint(0, 2, 100 * count).reshape(100, count)
@@ -67,7 +61,7 @@ def test_lime_equals_limes_own_fit_on_the_same_masks(client: Client, name: str) 
 
 @pytest.mark.parametrize("name", ["efficientnet_lite0", "cifar"])
 def test_kernel_shap_equals_shaps_own_explainer(client: Client, name: str) -> None:
-    ours = explained(client, name, m.KernelShap(n_samples=100), seed=3)
+    ours = explained(client, name, m.KernelShap(n_samples=100, sampling="shap"), seed=3)
     segments, weights = segments_and_weights(ours)
     target, count = ours.target.index, len(weights)
 

@@ -35,10 +35,12 @@ _SIZES = {
     "squeezenet1_0": 96,
     "squeezenet1_1": 96,
     "vit_b_32": 96,
+    "vit_h_14": 56,
+    "vit_l_32": 96,
 }
 """Height and width of inputs for networks that do not take the usual one."""
 _USUAL_SIZE = 64
-_LARGEST = 60e6
+_MOST_PARAMETERS = 60e6
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,11 @@ class Exactness:
     seconds: float
 
 
-def classifiers() -> list[str]:
-    """All classifiers of torchvision with fewer than 60 million parameters."""
+def classifiers(most_parameters: float = _MOST_PARAMETERS) -> list[str]:
+    """All classifiers of torchvision with no more parameters, the smallest first."""
     names: list[str] = torchvision.models.list_models(module=torchvision.models)
-    return [name for name in names if _parameter_count(name) < _LARGEST]
+    found = [name for name in names if _parameter_count(name) <= most_parameters]
+    return sorted(found, key=_parameter_count)
 
 
 def build(name: str, seed: int = 0) -> tuple[nn.Module, int]:

@@ -18,6 +18,8 @@ from expound_worker.models.model import Model
 from expound_worker.perturbation.coalitions import plan_coalitions
 from tests.numeric.models import Reports, ignore, plain_scores, resolved
 
+SHAP = m.KernelShap.SAMPLING_SHAP
+
 
 def grid(rows: int, columns: int) -> m.Segmentation:
     return m.Segmentation(grid=m.GridSegmentation(rows=rows, columns=columns))
@@ -54,7 +56,7 @@ def shap_values(
 def test_values_equal_shaps_on_the_cifar_network(
     segmentation: m.Segmentation | None, n_samples: int, cifar: Model, thumbnail: Tensor
 ) -> None:
-    parameters = m.KernelShap(n_samples=n_samples, segmentation=segmentation)
+    parameters = m.KernelShap(sampling=SHAP, n_samples=n_samples, segmentation=segmentation)
     for seed in (0, 5):
         answers = explained(cifar, thumbnail, parameters, [6, 3], seed)
         expected = shap_values(cifar, thumbnail, answers[0], [6, 3], n_samples, seed)
@@ -65,7 +67,7 @@ def test_values_equal_shaps_on_the_cifar_network(
 
 def test_values_equal_shaps_on_efficientnet(efficientnet: Model, photo: Tensor) -> None:
     target = int(efficientnet.logits(photo[None]).argmax())
-    parameters = m.KernelShap(n_samples=64, segmentation=grid(3, 3))
+    parameters = m.KernelShap(sampling=SHAP, n_samples=64, segmentation=grid(3, 3))
     answer = explained(efficientnet, photo, parameters, [target])[0]
     expected = shap_values(efficientnet, photo, answer, [target], 64, seed=0)[:, 0]
     assert abs(expected).max() > 0.01
@@ -76,7 +78,7 @@ def test_values_equal_shaps_on_efficientnet(efficientnet: Model, photo: Tensor) 
 def test_values_sum_to_the_score_minus_that_of_the_baseline(
     n_samples: int, cifar: Model, thumbnail: Tensor
 ) -> None:
-    parameters = m.KernelShap(n_samples=n_samples, segmentation=grid(2, 2))
+    parameters = m.KernelShap(sampling=SHAP, n_samples=n_samples, segmentation=grid(2, 2))
     for answer in explained(cifar, thumbnail, parameters, [6, 3]):
         assert answer.weights is not None and answer.baseline_output is not None
         assert answer.weights.sum() == pytest.approx(answer.output - answer.baseline_output)
@@ -88,7 +90,7 @@ def test_all_coalitions_give_shapley_values_without_error(
     rows: int, columns: int, cifar: Model, thumbnail: Tensor
 ) -> None:
     count = rows * columns
-    parameters = m.KernelShap(n_samples=512, segmentation=grid(rows, columns))
+    parameters = m.KernelShap(sampling=SHAP, n_samples=512, segmentation=grid(rows, columns))
     answer = explained(cifar, thumbnail, parameters, [6])[0]
     assert answer.segments is not None and answer.standard_errors is not None
     scores = plain_scores(cifar, thumbnail, torch.zeros(3, 32, 32), answer.segments, [6])
@@ -117,9 +119,9 @@ def shapley_values(scores: object, count: int) -> NDArray[np.float64]:
 def test_standard_errors_cover_the_true_values(
     n_samples: int, cifar: Model, thumbnail: Tensor
 ) -> None:
-    everything = m.KernelShap(n_samples=1022, segmentation=grid(2, 5))
+    everything = m.KernelShap(sampling=SHAP, n_samples=1022, segmentation=grid(2, 5))
     true = np.asarray(explained(cifar, thumbnail, everything, [6])[0].weights)
-    parameters = m.KernelShap(n_samples=n_samples, segmentation=grid(2, 5))
+    parameters = m.KernelShap(sampling=SHAP, n_samples=n_samples, segmentation=grid(2, 5))
     answers = [explained(cifar, thumbnail, parameters, [6], seed)[0] for seed in range(25)]
     errors = np.array([np.asarray(answer.weights) - true for answer in answers])
     told = np.array([np.asarray(answer.standard_errors) for answer in answers])
@@ -131,7 +133,7 @@ def test_standard_errors_cover_the_true_values(
 def test_standard_errors_of_estimates_cover_the_true_values_too(
     cifar: Model, thumbnail: Tensor
 ) -> None:
-    parameters = resolved(m.KernelShap(n_samples=1022, segmentation=grid(2, 5)))
+    parameters = resolved(m.KernelShap(sampling=SHAP, n_samples=1022, segmentation=grid(2, 5)))
     ratios = []
     for seed in range(12):
         reports = Reports()
@@ -149,14 +151,16 @@ def test_standard_errors_of_estimates_cover_the_true_values_too(
 
 def test_standard_errors_shrink(cifar: Model, thumbnail: Tensor) -> None:
     reports = Reports()
-    parameters = resolved(m.KernelShap(n_samples=600, segmentation=grid(4, 4)))
+    parameters = resolved(m.KernelShap(sampling=SHAP, n_samples=600, segmentation=grid(4, 4)))
     KernelShap().attribute(cifar, thumbnail, [6], parameters, 0, reports)
     errors = [error for error in reports.standard_errors if error is not None]
     assert errors[-1] < errors[0] / 2
 
 
 def test_run_ends_early_when_the_values_are_sure_enough(cifar: Model, thumbnail: Tensor) -> None:
-    parameters = m.KernelShap(n_samples=4000, segmentation=grid(4, 4), max_standard_error=0.01)
+    parameters = m.KernelShap(
+        sampling=SHAP, n_samples=4000, segmentation=grid(4, 4), max_standard_error=0.01
+    )
     reports = Reports()
     answer = KernelShap().attribute(cifar, thumbnail, [6], resolved(parameters), 0, reports)[0]
     assert answer.evaluations == reports.done[-1] < 2000
@@ -169,7 +173,7 @@ def test_samples_that_leave_the_values_open_are_refused_before_any_evaluation(
     cifar: Model, thumbnail: Tensor
 ) -> None:
     reports = Reports()
-    parameters = resolved(m.KernelShap(n_samples=24, segmentation=grid(4, 4)))
+    parameters = resolved(m.KernelShap(sampling=SHAP, n_samples=24, segmentation=grid(4, 4)))
     with pytest.raises(MethodError) as caught:
         KernelShap().attribute(cifar, thumbnail, [6], parameters, 0, reports)
     assert caught.value.reason is Reason.INVALID_FIELD

@@ -17,6 +17,7 @@ from expound_worker.methods.method import Answer, MethodError
 from expound_worker.models.model import Model
 from tests.numeric.models import Reports, ignore, resolved
 
+LIME = m.Lime.SAMPLING_LIME
 GRID = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=3))
 
 
@@ -59,14 +60,15 @@ def lime_image(
 @pytest.mark.parametrize(
     "parameters",
     [
-        m.Lime(n_samples=300),
+        m.Lime(sampling=LIME, n_samples=300),
         m.Lime(
+            sampling=LIME,
             n_samples=150,
             segmentation=GRID,
             baseline=m.Baseline(segment_mean=m.SegmentMeanBaseline()),
         ),
-        m.Lime(n_samples=120, segmentation=GRID, kernel_width=0.7, n_features=8),
-        m.Lime(n_samples=120, segmentation=GRID, n_features=3),
+        m.Lime(sampling=LIME, n_samples=120, segmentation=GRID, kernel_width=0.7, n_features=8),
+        m.Lime(sampling=LIME, n_samples=120, segmentation=GRID, n_features=3),
     ],
     ids=["defaults", "segment means", "highest weights", "forward selection"],
 )
@@ -84,7 +86,7 @@ def test_weights_equal_limes_on_the_cifar_network(
 
 
 def test_weights_equal_limes_on_efficientnet(efficientnet: Model, photo: Tensor) -> None:
-    parameters = resolved(m.Lime(n_samples=64))
+    parameters = resolved(m.Lime(sampling=LIME, n_samples=64))
     target = int(efficientnet.logits(photo[None]).argmax())
     answer = explained(efficientnet, photo, parameters, [target])[0]
     expected, _, _ = lime_image(efficientnet, photo, answer, parameters, target, seed=0)
@@ -95,7 +97,7 @@ def test_weights_equal_limes_on_efficientnet(efficientnet: Model, photo: Tensor)
 def test_standard_errors_are_the_spread_of_the_weights_over_seeds(
     cifar: Model, thumbnail: Tensor
 ) -> None:
-    parameters = m.Lime(n_samples=100, segmentation=GRID)
+    parameters = m.Lime(sampling=LIME, n_samples=100, segmentation=GRID)
     answers = [explained(cifar, thumbnail, parameters, [6], seed)[0] for seed in range(60)]
     spread = np.std([np.asarray(answer.weights) for answer in answers], axis=0, ddof=1)
     told = np.mean([np.asarray(answer.standard_errors) for answer in answers], axis=0)
@@ -108,7 +110,9 @@ def test_standard_errors_shrink_with_the_square_root_of_the_samples(
     cifar: Model, thumbnail: Tensor
 ) -> None:
     few, many = (
-        explained(cifar, thumbnail, m.Lime(n_samples=count, segmentation=GRID), [6])[0]
+        explained(cifar, thumbnail, m.Lime(sampling=LIME, n_samples=count, segmentation=GRID), [6])[
+            0
+        ]
         for count in (200, 1800)
     )
     ratio = np.mean(np.asarray(few.standard_errors)) / np.mean(np.asarray(many.standard_errors))
@@ -116,7 +120,9 @@ def test_standard_errors_shrink_with_the_square_root_of_the_samples(
 
 
 def test_run_ends_early_when_the_weights_are_sure_enough(cifar: Model, thumbnail: Tensor) -> None:
-    parameters = resolved(m.Lime(n_samples=2000, segmentation=GRID, max_standard_error=0.005))
+    parameters = resolved(
+        m.Lime(sampling=LIME, n_samples=2000, segmentation=GRID, max_standard_error=0.005)
+    )
     reports = Reports()
     answer = Lime().attribute(cifar, thumbnail, [6, 3], parameters, 0, reports)[0]
     assert answer.evaluations == reports.done[-1] < 2001
@@ -132,7 +138,7 @@ def test_run_ends_early_when_the_weights_are_sure_enough(cifar: Model, thumbnail
 
 
 def test_segments_left_out_have_no_weight_and_no_error(cifar: Model, thumbnail: Tensor) -> None:
-    parameters = m.Lime(n_samples=100, segmentation=GRID, n_features=5)
+    parameters = m.Lime(sampling=LIME, n_samples=100, segmentation=GRID, n_features=5)
     answer = explained(cifar, thumbnail, parameters, [6])[0]
     assert answer.weights is not None and answer.standard_errors is not None
     assert np.count_nonzero(answer.weights) == 5
@@ -142,7 +148,7 @@ def test_segments_left_out_have_no_weight_and_no_error(cifar: Model, thumbnail: 
 def test_too_few_samples_have_no_standard_errors_and_a_warning(
     cifar: Model, thumbnail: Tensor
 ) -> None:
-    parameters = m.Lime(n_samples=23, segmentation=GRID)
+    parameters = m.Lime(sampling=LIME, n_samples=23, segmentation=GRID)
     answer = explained(cifar, thumbnail, parameters, [6])[0]
     assert answer.standard_errors is None
     assert "raise n_samples to 24 or more" in answer.warnings[0]
@@ -158,7 +164,7 @@ class Parity(nn.Module):
 
 def test_surrogate_that_explains_nothing_is_warned_of(cifar: Model) -> None:
     grid = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=4))
-    parameters = m.Lime(n_samples=500, segmentation=grid)
+    parameters = m.Lime(sampling=LIME, n_samples=500, segmentation=grid)
     parity = dataclasses.replace(cifar, module=Parity())
     answer = explained(parity, torch.ones(3, 32, 32), parameters, [0])[0]
     assert answer.r_squared is not None and answer.r_squared < 0.1
@@ -171,6 +177,6 @@ def test_kernel_that_sees_the_image_alone_is_refused(
     width: float, cifar: Model, thumbnail: Tensor
 ) -> None:
     with pytest.raises(MethodError) as caught:
-        explained(cifar, thumbnail, m.Lime(n_samples=100, kernel_width=width), [6])
+        explained(cifar, thumbnail, m.Lime(sampling=LIME, n_samples=100, kernel_width=width), [6])
     assert caught.value.reason is Reason.INVALID_FIELD
     assert caught.value.metadata["field"] == "kernel_width"

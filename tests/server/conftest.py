@@ -25,6 +25,7 @@ class Server:
     """A running server and what is needed to call it."""
 
     app: App
+    address: str
     channel: grpc.aio.Channel
     explanations: "ExplanationServiceAsyncStub"
     models: "ModelServiceAsyncStub"
@@ -36,8 +37,10 @@ async def running(settings: Settings) -> AsyncIterator[Server]:
     app = App(settings)
     port = await app.start()
     unlimited = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}", options=unlimited) as channel:
-        yield Server(app, channel, ExplanationServiceStub(channel), ModelServiceStub(channel))
+    address = f"127.0.0.1:{port}"
+    async with grpc.aio.insecure_channel(address, options=unlimited) as channel:
+        explanations, models = ExplanationServiceStub(channel), ModelServiceStub(channel)
+        yield Server(app, address, channel, explanations, models)
     await app.stop()
 
 

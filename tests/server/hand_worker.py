@@ -129,7 +129,9 @@ class HandWorker:
         """Ends a method with a map of `size` times 6."""
         result = explanation_pb2.MethodResult()
         values = np.arange(size * 6, dtype=np.float32).reshape(size, 6)
-        result.attributions.add(values=to_tensor(values), output=0.5)
+        result.attributions.add(
+            values=to_tensor(values), score=explanation_pb2.SCORE_PROBABILITY, output=0.5
+        )
         state = str(int(explanation_pb2.STATE_SUCCEEDED))
         return self._finish(explanation_id, unit, attempt, state, b"", result.SerializeToString())
 

@@ -1,14 +1,15 @@
 """tenants.toml: what it says, and how it is refused."""
 
 import json
-from dataclasses import replace
+import re
+from dataclasses import fields, replace
 from pathlib import Path
 
 import pytest
 
 from expound_server.app import App
 from expound_server.settings import Settings, SettingsError
-from expound_server.tenants import Limits, read_tenants
+from expound_server.tenants import JwtRules, Limits, read_tenants
 from tests.server.tenants import RADIOLOGY, token_hash, two_tenants
 
 HASH = token_hash(RADIOLOGY)
@@ -37,6 +38,22 @@ def test_limits_of_a_tenant_are_its_own_and_else_those_of_all(tmp_path: Path) ->
     assert tenants.tenant("radiology").limits == Limits(10, 0, 5000)
     assert tenants.tenant("another").limits == Limits(10, 60, 0)
     assert not tenants.told_apart
+
+
+def test_the_file_of_the_readme_is_right(tmp_path: Path) -> None:
+    readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
+    tenants = read_tenants(_file(tmp_path, example))
+    assert tenants.tenant("radiology").limits == Limits(100, 3000, 100_000)
+    assert tenants.jwt == JwtRules(
+        tmp_path / "jwks.json", "https://issuer.example.org", "expound", ("RS256", "ES256")
+    )
+
+
+def test_the_readme_names_every_variable() -> None:
+    readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+    for setting in fields(Settings):
+        assert f"`{setting.metadata['variable']}`" in readme
 
 
 def test_no_hash_of_a_token_is_shown(tmp_path: Path) -> None:

@@ -126,6 +126,23 @@ def test_chunks_of_several_jobs_fill_one_batch(loop: DeviceLoop, gate: Gate, mod
     assert gate.batches == [1, 4, 2]
 
 
+def test_a_chunk_that_fits_passes_one_that_does_not(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    gate.open.clear()
+    with ThreadPoolExecutor(4) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        others = []
+        for number, count in enumerate((2, 3, 1), start=1):
+            others.append(jobs.submit(loop.forward, model, image(number, count)))
+            _wait_for_chunks(loop, number)
+        gate.open.set()
+        answers = [job.result(DEADLINE_S) for job in (first, *others)]
+    assert [float(answer[0]) for answer in answers] == [2, 2, 4, 6]
+    assert gate.batches == [1, 3, 3]
+
+
 def test_a_bad_chunk_fails_alone(loop: DeviceLoop, gate: Gate, model: Model) -> None:
     gate.open.clear()
     with ThreadPoolExecutor(4) as jobs:

@@ -36,7 +36,7 @@ def deep_lift_in_float64(subject: Subject) -> Found:
 
 
 def lrp_without_constants(subject: Subject) -> Found:
-    """Nothing is lost where no bias keeps anything; softmax does, as its rule is not conservative."""
+    """Nothing is lost where no bias keeps anything; softmax does, by its rule."""
     module = copy.deepcopy(subject.double)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if name.endswith(_CONSTANTS):
@@ -53,7 +53,7 @@ def lrp_without_constants(subject: Subject) -> Found:
 
 
 def captums_deep_lift(subject: Subject) -> Found:
-    """In float64, against zeros: in float32 its quotients of small differences lose their digits."""
+    """In float64: in float32 its quotients of small differences lose their digits."""
     method = captum.attr.DeepLift(copy.deepcopy(subject.double))
     values = method.attribute(_double_leaf(subject), target=subject.target)
     error = relative(float(values.sum()), _logits_differ(subject))

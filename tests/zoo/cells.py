@@ -1,6 +1,5 @@
 """Runs the methods on a classifier, and gives a verdict on each."""
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -9,7 +8,7 @@ from dataclasses import dataclass
 from types import FrameType
 
 from expound.reasons import Reason
-from expound_worker.methods.catalogue import GRADIENT_METHODS, PERTURBATION_METHODS
+from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS, PERTURBATION_METHODS
 from expound_worker.methods.method import Answer, MethodError
 from expound_worker.models.model import Model
 from tests.numeric.models import ignore, resolved
@@ -48,10 +47,15 @@ class Cell:
     reason: str = ""
 
 
-def run_method(subject: Subject, name: str, limit_s: float = LIMIT_S) -> Cell:
-    """Runs one method of the catalogue on a classifier, and checks its answer."""
-    method, trial = {**GRADIENT_METHODS, **PERTURBATION_METHODS}[name], TRIALS[name]
-    refusal = method.refusal(subject.model)
+def run_method(
+    subject: Subject, name: str, trial: Trial | None = None, limit_s: float = LIMIT_S
+) -> Cell:
+    """Runs one method of the catalogue on a classifier, and checks its answer.
+
+    Its own trial is run where no other one is given.
+    """
+    trial = trial or TRIALS[name]
+    refusal = METHODS[name].refusal(subject.model)
     if refusal is not None:
         return Cell(subject.name, name, Verdict.REFUSED, reason=refusal)
     return measured(subject.name, name, lambda: _answered(subject, name, trial), limit_s)

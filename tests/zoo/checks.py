@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -71,8 +72,8 @@ def completeness(subject: Subject, answer: Answer, baselines: Tensor, allowed: f
 
 def efficiency(subject: Subject, answer: Answer) -> float:
     """Error of the sum of the weights, which must be the difference of the probabilities."""
-    expected = subject.probability(subject.image) - subject.probability(subject.zeros)
-    return relative(float(weights_of(answer).sum()), expected)
+    output, baseline_output = subject.probabilities(torch.stack([subject.image, subject.zeros]))
+    return relative(float(weights_of(answer).sum()), float(output - baseline_output))
 
 
 def weights_of(answer: Answer) -> NDArray[np.float64]:
@@ -94,6 +95,8 @@ def difference(
     if found.shape != expected.shape:
         return np.inf
     largest = float(np.abs(expected).max())
+    if not largest:  # a CAM whose evidence is all negative
+        return np.inf if found.any() else 0.0
     return float(np.abs(found.astype(np.float64) - expected).max()) / largest
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.method import Answer
 from tests.numeric import test_lime, test_partition_shap, test_permutation_shap
-from tests.numeric.models import plain_scores, resolved
+from tests.numeric.models import resolved
 from tests.numeric.test_kernel_shap import shapley_values
 from tests.numeric.test_rise import smooth_masks
 from tests.zoo.checks import Check, difference, efficiency, weights_of
@@ -41,14 +41,16 @@ def windows(subject: Subject) -> m.Occlusion:
 
 def losses(subject: Subject, answer: Answer) -> Check:
     """The value of each rectangle is what the probability loses without it."""
-    expected = np.zeros(subject.image.shape[1:])
-    whole = subject.probability(subject.image)
-    for rows in np.split(np.arange(expected.shape[0]), _SIDE):
-        for columns in np.split(np.arange(expected.shape[1]), _SIDE):
-            without = subject.image.clone()
-            without[:, rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] = 0
-            expected[np.ix_(rows, columns)] = whole - subject.probability(without)
-    return Check(difference(answer.values, expected))
+    height, width = (length // _SIDE for length in subject.image.shape[1:])
+    composites = subject.image.repeat(1 + _SIDE**2, 1, 1, 1)
+    for number, (row, column) in enumerate(np.ndindex(_SIDE, _SIDE), start=1):
+        rows, columns = (
+            slice(at * step, (at + 1) * step) for at, step in ((row, height), (column, width))
+        )
+        composites[number, :, rows, columns] = 0
+    whole, *without = subject.probabilities(composites)
+    lost = (whole - np.array(without)).reshape(_SIDE, _SIDE)
+    return Check(difference(answer.values, lost.repeat(height, axis=0).repeat(width, axis=1)))
 
 
 def lime(subject: Subject, answer: Answer) -> Check:
@@ -63,9 +65,12 @@ def lime(subject: Subject, answer: Answer) -> Check:
 def kernel_shap(subject: Subject, answer: Answer) -> Check:
     """The weights are Shapley's values, by their definition, and add up."""
     assert answer.segments is not None
-    scores = plain_scores(
-        subject.model, subject.image, subject.zeros, answer.segments, [subject.target]
-    )
+    segments = answer.segments
+
+    def scores(masks: NDArray[np.int64]) -> NDArray[np.float64]:
+        kept = torch.from_numpy(masks[:, segments])[:, None]
+        return subject.probabilities(kept * subject.image)[:, None]
+
     return _adds_up_and_equals(subject, answer, shapley_values(scores, _COUNT))
 
 
@@ -95,10 +100,8 @@ def rise(subject: Subject, answer: Answer) -> Check:
     masks = smooth_masks(
         given.n_samples, given.grid_size, given.keep_probability, subject.image.shape[1], seed=0
     )
-    total = np.zeros(masks.shape[1:])
-    for mask in masks:
-        shown = torch.from_numpy(mask).float() * subject.image
-        total += mask * subject.probability(shown)
+    scores = subject.probabilities(torch.from_numpy(masks).float()[:, None] * subject.image)
+    total = np.einsum("n,nhw->hw", scores, masks)
     return Check(difference(answer.values, total / len(masks) / given.keep_probability))
 
 

@@ -1,15 +1,12 @@
 """Score-CAM in the zoo: at a layer of few channels, as each of them is a mask to evaluate."""
 
-import numpy as np
-from torch import Tensor
-
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.method import Answer
 from expound_worker.models.model import Layer, Model
 from tests.numeric import test_score_cam
 from tests.numeric.models import make_model
 from tests.zoo.checks import Check, difference
-from tests.zoo.layers import maps_and_gradients, to_size
+from tests.zoo.layers import maps_of, to_size
 from tests.zoo.subject import BATCH_SIZE, Subject
 
 _MANY_CHANNELS = 128
@@ -31,7 +28,7 @@ def model(subject: Subject) -> Model:
 def check(subject: Subject, answer: Answer) -> Check:
     """The map is that of slow code, from one masked image after the other."""
     explained = model(subject)
-    maps, _ = maps_and_gradients(explained, subject.batch, answer.layer)
+    maps = maps_of(explained, subject.batch, answer.layer)
     maps = maps[[bool(channel.max() > channel.min()) for channel in maps]]
     coarse = test_score_cam.literal(explained, subject.image, subject.zeros, maps, subject.target)
     return Check(difference(answer.values, to_size(coarse, explained)))

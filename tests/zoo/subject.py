@@ -88,11 +88,12 @@ class Subject:
         with torch.no_grad():
             return float(self.model.module(image[None].clone())[0, self.target])
 
-    def probability(self, image: Tensor) -> float:
-        """The target's probability of one image alone."""
+    def probabilities(self, images: Tensor) -> NDArray[np.float64]:
+        """(N,) the target's probability of images (N, 3, H, W)."""
         with torch.no_grad():
-            logits = self.model.module(image[None].clone())[0]
-        return float(logits.double().softmax(0)[self.target])
+            logits = self.model.module(images.clone())
+        found: NDArray[np.float64] = logits.double().softmax(dim=1)[:, self.target].numpy()
+        return found
 
     def _slope(self, direction: Tensor) -> float:
         fast_path = torch.backends.mha.get_fastpath_enabled()

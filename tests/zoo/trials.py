@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
-from torch import Tensor
 
 from expound.tensors import to_tensor
 from expound.v1 import method_pb2 as m
@@ -17,7 +16,7 @@ from tests.numeric.test_layer_activation import literal as mean_of_channels
 from tests.zoo import perturbation_checks as perturbation
 from tests.zoo import rewritten, score_cam
 from tests.zoo.checks import EXACT, Check, completeness, difference, relative
-from tests.zoo.layers import Literal, literal_map, maps_and_gradients
+from tests.zoo.layers import Literal, literal_map, maps_of
 from tests.zoo.subject import Subject
 
 _MAX_DELTA = 0.01
@@ -102,7 +101,7 @@ def cam(literal: Literal) -> CheckOf:
 
 def layer_activation(subject: Subject, answer: Answer) -> Check:
     """Beside the activations themselves: channels may cancel out, as those of a LayerNorm do."""
-    maps, _ = maps_and_gradients(subject.model, subject.batch, answer.layer)
+    maps = maps_of(subject.model, subject.batch, answer.layer)
     expected = literal_map(subject.model, subject.batch, answer, mean_of_channels)
     return Check(float(np.abs(answer.values - expected).max()) / float(maps.abs().max()))
 
@@ -116,7 +115,7 @@ GRADIENT_TRIALS: dict[str, Trial] = {
     "saliency": fixed(m.Saliency(), saliency),
     "input_x_gradient": fixed(m.InputXGradient(), input_x_gradient),
     "integrated_gradients": fixed(
-        m.IntegratedGradients(n_steps=32, max_delta=_MAX_DELTA, max_steps=256),
+        m.IntegratedGradients(n_steps=64, max_delta=_MAX_DELTA, max_steps=512),
         adds_up(_MAX_DELTA),
     ),
     "gradient_shap": fixed(m.GradientShap(n_samples=24, stdev=0), adds_up_by_chance),
@@ -139,7 +138,7 @@ LAYER_TRIALS: dict[str, Trial] = {
     "score_cam": Trial(score_cam.parameters, score_cam.check, score_cam.model),
     "guided_grad_cam": fixed(m.GuidedGradCam(), guided_grad_cam),
     "layer_activation": fixed(m.LayerActivation(), layer_activation),
-    "layer_conductance": fixed(m.LayerConductance(n_steps=24), adds_up(_CONDUCTANCE_ERROR)),
+    "layer_conductance": fixed(m.LayerConductance(), adds_up(_CONDUCTANCE_ERROR)),
 }
 PERTURBATION_TRIALS: dict[str, Trial] = {
     "occlusion": Trial(perturbation.windows, perturbation.losses),

@@ -28,7 +28,7 @@ Listen = Callable[[], str | None]
 """Waits a while for an explanation that nobody has, and gives its id."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class _Chunk:
     model: Model
     inputs: Tensor

@@ -1497,11 +1497,38 @@ Global___FeatureAblation: _TypeAlias = FeatureAblation  # noqa: Y015
 
 @_typing.final
 class Lime(_message.Message):
-    """LIME for images (Ribeiro et al., 2016). The fit is the lime library's own. Values (H, W): each
-    pixel has its segment's weight. Cost: `n_samples` evaluations.
+    """LIME for images (Ribeiro et al., 2016). Values (H, W): each pixel has its segment's weight. Cost:
+    `n_samples` evaluations, and up to two for image and baseline.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Sampling:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SamplingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[Lime._Sampling.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SAMPLING_UNSPECIFIED: Lime._Sampling.ValueType  # 0
+        """Not given: ORTHOGONAL."""
+        SAMPLING_ORTHOGONAL: Lime._Sampling.ValueType  # 1
+        """Compositions with their complements, in orthogonal arrays, and the weights that the fit
+        would have over all compositions: as good as the library's with twice as many.
+        """
+        SAMPLING_LIME: Lime._Sampling.ValueType  # 2
+        """As the lime library draws and fits them: its own weights."""
+
+    class Sampling(_Sampling, metaclass=_SamplingEnumTypeWrapper):
+        """How compositions of segments are drawn, and fitted."""
+
+    SAMPLING_UNSPECIFIED: Lime.Sampling.ValueType  # 0
+    """Not given: ORTHOGONAL."""
+    SAMPLING_ORTHOGONAL: Lime.Sampling.ValueType  # 1
+    """Compositions with their complements, in orthogonal arrays, and the weights that the fit
+    would have over all compositions: as good as the library's with twice as many.
+    """
+    SAMPLING_LIME: Lime.Sampling.ValueType  # 2
+    """As the lime library draws and fits them: its own weights."""
 
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
@@ -1509,8 +1536,10 @@ class Lime(_message.Message):
     KERNEL_WIDTH_FIELD_NUMBER: _builtins.int
     N_FEATURES_FIELD_NUMBER: _builtins.int
     MAX_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
-    """Number of random compositions of segments, the whole image among them."""
+    """Number of random compositions of segments."""
     kernel_width: _builtins.float
     """Width of the exponential kernel on the cosine distance between compositions."""
     n_features: _builtins.int
@@ -1519,6 +1548,12 @@ class Lime(_message.Message):
     """Stops when the largest standard error of a weight is at most this. Absent: `n_samples` are
     run. In units of the explained probability.
     """
+    max_seconds: _builtins.float
+    """Stops when an input has taken so long and has a map; a warning then says so. Absent: there is
+    no such limit.
+    """
+    sampling: Global___Lime.Sampling.ValueType
+    """How compositions of segments are drawn, and fitted."""
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
         """How the image is cut."""
@@ -1536,13 +1571,17 @@ class Lime(_message.Message):
         kernel_width: _builtins.float | None = ...,
         n_features: _builtins.int | None = ...,
         max_standard_error: _builtins.float | None = ...,
+        max_seconds: _builtins.float | None = ...,
+        sampling: Global___Lime.Sampling.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width", "_max_standard_error", b"_max_standard_error", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "baseline", b"baseline", "kernel_width", b"kernel_width", "max_standard_error", b"max_standard_error", "n_features", b"n_features", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width", "_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "baseline", b"baseline", "kernel_width", b"kernel_width", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_features", b"n_features", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width", "_max_standard_error", b"_max_standard_error", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "baseline", b"baseline", "kernel_width", b"kernel_width", "max_standard_error", b"max_standard_error", "n_features", b"n_features", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width", "_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_features", b"_n_features", "_n_samples", b"_n_samples", "baseline", b"baseline", "kernel_width", b"kernel_width", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_features", b"n_features", "n_samples", b"n_samples", "sampling", b"sampling", "segmentation", b"segmentation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__kernel_width: _TypeAlias = _typing.Literal["kernel_width"]  # noqa: Y015
     _WhichOneofArgType__kernel_width: _TypeAlias = _typing.Literal["_kernel_width", b"_kernel_width"]  # noqa: Y015
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
     _WhichOneofReturnType__max_standard_error: _TypeAlias = _typing.Literal["max_standard_error"]  # noqa: Y015
     _WhichOneofArgType__max_standard_error: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error"]  # noqa: Y015
     _WhichOneofReturnType__n_features: _TypeAlias = _typing.Literal["n_features"]  # noqa: Y015
@@ -1551,6 +1590,8 @@ class Lime(_message.Message):
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__kernel_width) -> _WhichOneofReturnType__kernel_width | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_standard_error) -> _WhichOneofReturnType__max_standard_error | None: ...
     @_typing.overload
@@ -1562,23 +1603,58 @@ Global___Lime: _TypeAlias = Lime  # noqa: Y015
 
 @_typing.final
 class KernelShap(_message.Message):
-    """KernelSHAP (Lundberg and Lee, 2017). The estimate is the shap library's own. Values (H, W):
-    each pixel has its segment's Shapley value; the segments' values sum to the score minus the
-    baseline's score. Cost: `n_samples` evaluations, and two for the ends.
+    """KernelSHAP (Lundberg and Lee, 2017). Values (H, W): each pixel has its segment's Shapley value;
+    the segments' values sum to the score minus the baseline's score. Cost: `n_samples` evaluations,
+    and two for the ends.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    class _Sampling:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _SamplingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[KernelShap._Sampling.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        SAMPLING_UNSPECIFIED: KernelShap._Sampling.ValueType  # 0
+        """Not given: LEVERAGE."""
+        SAMPLING_LEVERAGE: KernelShap._Sampling.ValueType  # 1
+        """Coalitions with their complements, in orthogonal arrays and then by leverage scores: as good
+        as the library's with twice as many.
+        """
+        SAMPLING_SHAP: KernelShap._Sampling.ValueType  # 2
+        """As the shap library draws and fits them: its own values."""
+
+    class Sampling(_Sampling, metaclass=_SamplingEnumTypeWrapper):
+        """How coalitions of segments are drawn, and what is made of them."""
+
+    SAMPLING_UNSPECIFIED: KernelShap.Sampling.ValueType  # 0
+    """Not given: LEVERAGE."""
+    SAMPLING_LEVERAGE: KernelShap.Sampling.ValueType  # 1
+    """Coalitions with their complements, in orthogonal arrays and then by leverage scores: as good
+    as the library's with twice as many.
+    """
+    SAMPLING_SHAP: KernelShap.Sampling.ValueType  # 2
+    """As the shap library draws and fits them: its own values."""
 
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     MAX_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
+    SAMPLING_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Number of coalitions of segments. More than 2^segments - 2 are not needed, and not run."""
     max_standard_error: _builtins.float
     """Stops when the largest standard error of a value is at most this. Absent: `n_samples` are
     run. In units of the explained probability.
     """
+    max_seconds: _builtins.float
+    """Stops when an input has taken so long and has a map; a warning then says so. Absent: there is
+    no such limit.
+    """
+    sampling: Global___KernelShap.Sampling.ValueType
+    """How coalitions of segments are drawn, and what is made of them."""
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
         """How the image is cut."""
@@ -1594,15 +1670,21 @@ class KernelShap(_message.Message):
         segmentation: Global___Segmentation | None = ...,
         baseline: Global___Baseline | None = ...,
         max_standard_error: _builtins.float | None = ...,
+        max_seconds: _builtins.float | None = ...,
+        sampling: Global___KernelShap.Sampling.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "sampling", b"sampling", "segmentation", b"segmentation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
     _WhichOneofReturnType__max_standard_error: _TypeAlias = _typing.Literal["max_standard_error"]  # noqa: Y015
     _WhichOneofArgType__max_standard_error: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error"]  # noqa: Y015
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_standard_error) -> _WhichOneofReturnType__max_standard_error | None: ...
     @_typing.overload
@@ -1614,7 +1696,8 @@ Global___KernelShap: _TypeAlias = KernelShap  # noqa: Y015
 class PartitionShap(_message.Message):
     """Owen values over a hierarchy of segments (shap's PartitionExplainer, run by the library). The
     hierarchy halves the segments along their longer side, and evaluations are spent where the
-    score changes most. Values (H, W). Cost: `n_samples` evaluations.
+    score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values
+    (H, W). Cost: `n_samples` evaluations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1622,8 +1705,13 @@ class PartitionShap(_message.Message):
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Limit of evaluations."""
+    max_seconds: _builtins.float
+    """Stops when an input has taken so long and has a map; a warning then says so. Absent: there is
+    no such limit.
+    """
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
         """The finest parts. Absent: a grid of up to 32×32."""
@@ -1638,13 +1726,19 @@ class PartitionShap(_message.Message):
         n_samples: _builtins.int | None = ...,
         segmentation: Global___Segmentation | None = ...,
         baseline: Global___Baseline | None = ...,
+        max_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "baseline", b"baseline", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "baseline", b"baseline", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
 
 Global___PartitionShap: _TypeAlias = PartitionShap  # noqa: Y015
@@ -1661,8 +1755,18 @@ class PermutationShap(_message.Message):
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    MAX_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
+    MAX_SECONDS_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Limit of evaluations; at least twice the number of segments plus 1 are needed."""
+    max_standard_error: _builtins.float
+    """Stops when the largest standard error of a value is at most this. Absent: as many permutations
+    are run as `n_samples` allows. In units of the explained probability.
+    """
+    max_seconds: _builtins.float
+    """Stops when an input has taken so long and has a map; a warning then says so. Absent: there is
+    no such limit.
+    """
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
         """How the image is cut."""
@@ -1677,13 +1781,24 @@ class PermutationShap(_message.Message):
         n_samples: _builtins.int | None = ...,
         segmentation: Global___Segmentation | None = ...,
         baseline: Global___Baseline | None = ...,
+        max_standard_error: _builtins.float | None = ...,
+        max_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "baseline", b"baseline", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples", "baseline", b"baseline", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
+    _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_standard_error: _TypeAlias = _typing.Literal["max_standard_error"]  # noqa: Y015
+    _WhichOneofArgType__max_standard_error: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error"]  # noqa: Y015
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_standard_error) -> _WhichOneofReturnType__max_standard_error | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
 
 Global___PermutationShap: _TypeAlias = PermutationShap  # noqa: Y015

@@ -10,7 +10,7 @@ from torch import Tensor
 from expound.v1 import method_pb2
 from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
-from expound_worker.perturbation.anytime import run_plan
+from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.perturbation.engine import PlanScorer, pixel_map
 from expound_worker.perturbation.segmentations import segment
@@ -58,7 +58,7 @@ class FeatureAblation:
 
         scorer = PlanScorer(model, image, baseline, all_but, targets)
         plan = np.arange(_NOTHING, segments.max() + 1, dtype=np.int32)
-        return run_plan(scorer, plan, _Losses(segments), report)
+        return run_plan(scorer, plan, AllScores(_Losses(segments)), report)
 
 
 class _Losses:
@@ -67,9 +67,9 @@ class _Losses:
     def __init__(self, segments: NDArray[np.int32]) -> None:
         self._segments = segments
 
-    def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
+    def __call__(self, scores: NDArray[np.float64]) -> list[Answer]:
         if len(scores) < 2:
-            return None
+            return []
         return [self._answer(scores[:, target]) for target in range(scores.shape[1])]
 
     def _answer(self, scores: NDArray[np.float64]) -> Answer:

@@ -12,7 +12,7 @@ from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Report
 from expound_worker.models.model import Model
-from expound_worker.perturbation.anytime import run_plan
+from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.perturbation.engine import PlanScorer, pixel_map
 
@@ -69,7 +69,7 @@ class Occlusion:
         windows = np.array([[*down, *across] for down in rows.spans for across in columns.spans])
         windows = np.random.default_rng(seed).permutation(windows)
         plan = np.concatenate([np.zeros_like(windows[:1]), windows])  # an empty window: the image
-        return run_plan(scorer, plan, _MeanLosses(plan, rows, columns), report)
+        return run_plan(scorer, plan, AllScores(_MeanLosses(plan, rows, columns)), report)
 
 
 @dataclass(frozen=True)
@@ -125,9 +125,9 @@ class _MeanLosses:
             ]
         )
 
-    def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
+    def __call__(self, scores: NDArray[np.float64]) -> list[Answer]:
         if len(scores) < 2:
-            return None
+            return []
         losses = scores[0] - scores[1:]
         windows = self._windows[1 : len(scores)]
         counts = self._covered(windows, np.ones((len(windows), 1)))

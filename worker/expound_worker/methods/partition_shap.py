@@ -1,5 +1,6 @@
 """Partition SHAP: Owen values over a hierarchy of segments."""
 
+import time
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -7,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.completeness import completeness_error
-from expound_worker.methods.method import PROBABILITY, Answer, Report
+from expound_worker.methods.method import Answer, Report
 from expound_worker.models.model import Model
-from expound_worker.perturbation.engine import Scorer, check_plan_size, pixel_map, prepare
+from expound_worker.perturbation.answers import additive_answers
+from expound_worker.perturbation.anytime import Limits, early_end
+from expound_worker.perturbation.engine import Scorer, check_plan_size, prepare
 from expound_worker.perturbation.hierarchy import halving_tree
 from expound_worker.perturbation.randomness import GlobalRandomness
 from expound_worker.perturbation.segmentations import finest_grid
@@ -67,7 +69,15 @@ class PartitionShap:
             segmentation = finest_grid(*image.shape[1:])
         scorer = prepare(model, image, targets, segmentation, parameters.baseline, seed)
         check_plan_size(parameters.n_samples, scorer.segment_count)
-        return _Run(scorer, parameters.n_samples, seed, report).answers()
+        limits = Limits.of(parameters)
+        return _Run(scorer, parameters.n_samples, seed, report, limits).answers()
+
+
+class _TimeIsUp(Exception):
+    """The limit of time is reached, and shap would go on."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
 
 
 class _Run:
@@ -77,10 +87,14 @@ class _Run:
     lasts; so what a smaller budget would have given is known without the model.
     """
 
-    def __init__(self, scorer: Scorer, n_samples: int, seed: int, report: Report) -> None:
+    def __init__(
+        self, scorer: Scorer, n_samples: int, seed: int, report: Report, limits: Limits
+    ) -> None:
         self._scorer = scorer
         self._seed = seed
         self._report = report
+        self._limits = limits
+        self._started_s = time.monotonic()
         self._budget = n_samples
         self._round = max(_SMALLEST_ROUND, n_samples // _ROUNDS)
         self._linkage = halving_tree(scorer.segments)
@@ -96,8 +110,11 @@ class _Run:
             with randomness.swapped():  # what runs here finds the process' own state
                 return self._evaluate(masks)
 
-        with randomness.swapped():
-            return self._explain(evaluate, self._budget)
+        try:
+            with randomness.swapped():
+                return self._explain(evaluate, self._budget)
+        except _TimeIsUp as end:
+            return early_end(self._estimate(), len(self._scores), self._total, end.reason)
 
     def _evaluate(self, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(N, T) scores of masks; reports after each batch."""
@@ -107,6 +124,9 @@ class _Run:
             done = len(self._scores)
             offered = done >= max(_ENDS, _GROWTH * self._estimated)
             self._report(done, self._total, None, self._estimate if offered else None)
+            reason = self._limits.reached(None, time.monotonic() - self._started_s)
+            if reason is not None and _SMALLEST_ROUND <= done < self._total:
+                raise _TimeIsUp(reason)
         return self._scores[first:]
 
     def _estimate(self) -> list[Answer]:
@@ -131,22 +151,8 @@ class _Run:
             outputs=None,
             silent=True,
         )
-        return [self._answer(values, target) for target, values in enumerate(row["values"].T)]
-
-    def _answer(self, weights: NDArray[np.float64], target: int) -> Answer:
-        baseline_output, output = (float(score) for score in self._scores[:_ENDS, target])
-        delta = float(weights.sum() - (output - baseline_output))
-        return Answer(
-            values=pixel_map(weights, self._scorer.segments),
-            score=PROBABILITY,
-            output=output,
-            evaluations=len(self._scores),
-            baseline_output=baseline_output,
-            convergence_delta=delta,
-            completeness_error=completeness_error(delta, output, baseline_output),
-            segments=self._scorer.segments,
-            weights=weights,
-        )
+        done, ends = len(self._scores), self._scores[:_ENDS]
+        return additive_answers(row["values"], ends, done, self._scorer.segments)
 
 
 class _MaskItself:

@@ -8,11 +8,12 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.completeness import completeness_error
-from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Report
+from expound_worker.methods.method import Answer, MethodError, Report
 from expound_worker.models.model import Model
-from expound_worker.perturbation.anytime import run_plan
-from expound_worker.perturbation.engine import check_plan_size, pixel_map, prepare
+from expound_worker.perturbation.answers import additive_answers
+from expound_worker.perturbation.anytime import Limits, run_plan
+from expound_worker.perturbation.engine import Scorer, check_plan_size, prepare
+from expound_worker.perturbation.paired_weights import widened
 
 _ENDS = 2
 """Evaluations of the baseline and of the image, which all permutations share."""
@@ -32,8 +33,8 @@ class PermutationShap:
 
     Values (H, W), in probability: each pixel has its segment's value. The segments' values sum to
     the score minus the baseline's, exactly: `convergence_delta` is rounding. Standard errors are
-    those of the mean over permutations, each with its way back, and absent when there is one
-    alone.
+    those of the mean over permutations, each with its way back, widened by Student's t where they
+    are few; absent when there is one alone.
 
     Cost: 2M - 2 evaluations a permutation of the M segments, and two for image and baseline.
     """
@@ -57,10 +58,8 @@ class PermutationShap:
         scorer = prepare(model, image, targets, parameters.segmentation, parameters.baseline, seed)
         count = scorer.segment_count
         check_plan_size(parameters.n_samples, count)
-        permutations = _draw(parameters.n_samples, count, seed)
-        ends = np.repeat([[False], [True]], count, axis=1)
-        plan = np.concatenate([ends, *(_there_and_back(order) for order in permutations)])
-        return run_plan(scorer, plan, _Changes(scorer.segments, permutations), report)
+        changes = _Changes(scorer, _draw(parameters.n_samples, count, seed))
+        return run_plan(scorer, changes.plan, changes, report, Limits.of(parameters))
 
 
 def _draw(n_samples: int, segment_count: int, seed: int) -> NDArray[np.int64]:
@@ -90,52 +89,61 @@ def _there_and_back(order: NDArray[np.int64]) -> NDArray[np.bool_]:
 
 
 class _Changes:
-    """Makes answers of the scores of both ends and of the first permutations."""
+    """The estimator of Shapley values from whole permutations."""
 
-    def __init__(self, segments: NDArray[np.int32], permutations: NDArray[np.int64]) -> None:
-        self._segments = segments
+    growth = 1.0
+
+    def __init__(self, scorer: Scorer, permutations: NDArray[np.int64]) -> None:
+        self._scorer = scorer
         self._permutations = permutations
+        self._waiting = np.empty((0, scorer.target_count))
+        self._ends = np.empty((0, scorer.target_count))
+        self._done = 0
+        self._mean = np.zeros((scorer.segment_count, scorer.target_count))
+        self._squares = np.zeros_like(self._mean)
 
-    def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
-        segment_count = self._permutations.shape[1]
-        done = (len(scores) - _ENDS) // (2 * segment_count - 2)
-        if done < 1:
-            return None
-        ends, inner = scores[:_ENDS], scores[_ENDS:][: done * (2 * segment_count - 2)]
-        changes = self._changes(ends, inner.reshape(done, 2, segment_count - 1, -1))
-        return [
-            self._answer(changes[:, :, target], ends[:, target], len(scores))
-            for target in range(scores.shape[1])
-        ]
+    @property
+    def plan(self) -> NDArray[np.bool_]:
+        """(N, M) all masks in order: baseline, image, and each permutation there and back."""
+        ends = np.repeat([[False], [True]], self._permutations.shape[1], axis=1)
+        return np.concatenate([ends, *(_there_and_back(order) for order in self._permutations)])
 
-    def _changes(
-        self, ends: NDArray[np.float64], inner: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        """(P, M, T) change of the score by each segment, the mean of coming and going."""
-        nothing, everything = (np.broadcast_to(end, inner[:, 0, :1].shape) for end in ends)
-        coming = np.diff(np.concatenate([nothing, inner[:, 0], everything], axis=1), axis=1)
-        going = -np.diff(np.concatenate([everything, inner[:, 1], nothing], axis=1), axis=1)
-        changes: NDArray[np.float64] = np.empty_like(coming)
-        orders = self._permutations[: len(inner), :, None]
-        np.put_along_axis(changes, orders, (coming + going) / 2, axis=1)
+    def add(self, scores: NDArray[np.float64]) -> None:
+        """Takes in the next scores."""
+        ends, rest = np.split(scores, [max(_ENDS - len(self._ends), 0)])
+        self._ends = np.concatenate([self._ends, ends])
+        waiting = np.concatenate([self._waiting, rest])
+        length = 2 * self._permutations.shape[1] - 2
+        while len(waiting) >= length:
+            self._add_permutation(waiting[:length])
+            waiting = waiting[length:]
+        self._waiting = waiting
+
+    def _add_permutation(self, scores: NDArray[np.float64]) -> None:
+        """Takes in the (2M - 2, T) scores of the next permutation, there and back (Welford)."""
+        changes = np.empty_like(self._mean)
+        changes[self._permutations[self._done]] = self._changes(scores)
+        self._done += 1
+        difference = changes - self._mean
+        self._mean = self._mean + difference / self._done
+        self._squares += difference * (changes - self._mean)
+
+    def _changes(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, T) change of the score with each segment in turn, the mean of coming and going."""
+        nothing, everything = self._ends[:1], self._ends[1:]
+        there, back = np.split(scores, 2)
+        coming = np.diff(np.concatenate([nothing, there, everything]), axis=0)
+        going = -np.diff(np.concatenate([everything, back, nothing]), axis=0)
+        changes: NDArray[np.float64] = (coming + going) / 2
         return changes
 
-    def _answer(
-        self, changes: NDArray[np.float64], ends: NDArray[np.float64], evaluations: int
-    ) -> Answer:
-        weights = changes.mean(axis=0)
-        baseline_output, output = (float(score) for score in ends)
-        delta = float(weights.sum() - (output - baseline_output))
-        count = len(changes)
-        return Answer(
-            values=pixel_map(weights, self._segments),
-            score=PROBABILITY,
-            output=output,
-            evaluations=evaluations,
-            baseline_output=baseline_output,
-            convergence_delta=delta,
-            completeness_error=completeness_error(delta, output, baseline_output),
-            segments=self._segments,
-            weights=weights,
-            standard_errors=changes.std(axis=0, ddof=1) / np.sqrt(count) if count > 1 else None,
-        )
+    def answers(self) -> list[Answer]:
+        """The values as they stand."""
+        if self._done == 0:
+            return []
+        errors = None
+        if self._done > 1:
+            freedom = self._done - 1
+            errors = widened(np.sqrt(self._squares / freedom / self._done), freedom)
+        scorer = self._scorer
+        return additive_answers(self._mean, self._ends, scorer.evaluations, scorer.segments, errors)

@@ -1,104 +1,141 @@
-"""Runs a plan of masks that has an answer at any time, and stops when that is sure enough."""
+"""Runs a plan of masks that has an answer at any time, and stops when that is enough."""
 
-from collections.abc import Sequence
-from dataclasses import replace
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
+from google.protobuf.message import Message
 from numpy.typing import NDArray
 
 from expound_worker.methods.method import Answer, Report
 from expound_worker.perturbation.engine import PlanScorer
 
-_GROWTH = 1.25
-"""The estimate is renewed when there are this many times the scores of the last one: it costs a
-fixed share of the run however long that is."""
 
+class Estimator(Protocol):
+    """Takes in the scores of a plan's masks as they come, and makes answers of them."""
 
-class Estimate(Protocol):
-    """Makes answers of the scores of a plan's first masks."""
-
-    def __call__(self, scores: NDArray[np.float64]) -> list[Answer] | None:
-        """Estimates.
-
-        Args:
-            scores: (n, T) probabilities of the targets for the first n masks of the plan.
-
-        Returns:
-            One answer a target; None while there are too few scores for any.
-        """
+    @property
+    def growth(self) -> float:
+        """The answers are renewed when there are this many times the scores of the last ones."""
         ...
+
+    def add(self, scores: NDArray[np.float64]) -> None:
+        """Takes in the (n, T) probabilities of the targets for the next n masks of the plan."""
+        ...
+
+    def answers(self) -> list[Answer]:
+        """One answer a target; none while there are too few scores for any."""
+        ...
+
+
+class AllScores:
+    """An estimator that makes its answers anew of all scores so far.
+
+    It does so when there are a quarter more of them, and so at a fixed share of what a run costs.
+    """
+
+    growth = 1.25
+
+    def __init__(self, estimate: Callable[[NDArray[np.float64]], list[Answer]]) -> None:
+        """Begins without scores; `estimate` is given those (n, T) of the plan's first n masks."""
+        self._estimate = estimate
+        self._scores: list[NDArray[np.float64]] = []
+
+    def add(self, scores: NDArray[np.float64]) -> None:
+        """Takes in the next scores."""
+        self._scores.append(scores)
+
+    def answers(self) -> list[Answer]:
+        """Makes them of all scores."""
+        self._scores = [np.concatenate(self._scores)]
+        return self._estimate(self._scores[0])
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What ends a run before its plan does.
+
+    Attributes:
+        max_standard_error: the run ends when no weight has a larger standard error.
+        max_seconds: the run ends when it has taken so long, and has an answer.
+    """
+
+    max_standard_error: float | None = None
+    max_seconds: float | None = None
+
+    @staticmethod
+    def of(parameters: Message) -> "Limits":
+        """Those that the parameters of a method have, and a request has set."""
+        return Limits(
+            **{
+                field.name: value
+                for field, value in parameters.ListFields()
+                if field.name in ("max_standard_error", "max_seconds")
+            }
+        )
+
+    def reached(self, standard_error: float | None, elapsed_s: float) -> str | None:
+        """Which one is reached, in words; None while none is."""
+        if (
+            self.max_standard_error is not None
+            and standard_error is not None
+            and standard_error <= self.max_standard_error
+        ):
+            return f"no standard error is above max_standard_error={self.max_standard_error:g}"
+        if self.max_seconds is not None and elapsed_s >= self.max_seconds:
+            return f"max_seconds={self.max_seconds:g} have passed"
+        return None
 
 
 def run_plan(
     scorer: PlanScorer,
     masks: NDArray[Any],
-    estimate: Estimate,
+    estimator: Estimator,
     report: Report,
-    max_standard_error: float | None = None,
+    limits: Limits | None = None,
 ) -> list[Answer]:
     """Scores masks in their order, reports after each batch, and gives the answers.
 
     Args:
         scorer: scores the masks.
-        masks: (N, ...) the plan, a row a mask; all of it must be enough for an estimate.
-        estimate: makes answers of the scores so far.
+        masks: (N, ...) the plan, a row a mask; all of it must be enough for an answer.
+        estimator: makes answers of the scores so far.
         report: told after each batch.
-        max_standard_error: the run ends early when no weight has a larger standard error; None:
-            the whole plan is run.
+        limits: what ends the run early; None: nothing does.
 
     Returns:
-        One answer a target.
+        One answer a target; with a warning that says why, where the run ended early.
     """
-    plan = _Run(estimate, np.empty((len(masks), scorer.target_count)))
+    limits = limits or Limits()
+    started_s = time.monotonic()
+    answers: Sequence[Answer] = ()
     total = scorer.evaluations + len(masks)
+    done = renewed = 0
     for scores in scorer.batches(masks):
-        plan.add(scores)
-        error = plan.standard_error
-        report(scorer.evaluations, total, error, plan.answers if plan.latest else None)
-        if max_standard_error is not None and error is not None and error <= max_standard_error:
-            break
-    warning = (
-        f"stopped after {scorer.evaluations} of {total} evaluations: no standard error is above "
-        f"max_standard_error={max_standard_error:g}"
-        if scorer.evaluations < total
-        else None
-    )
-    return [_warned(answer, warning) for answer in plan.answers()]
+        estimator.add(scores)
+        done += len(scores)
+        if done >= estimator.growth * renewed or done == len(masks):
+            answers, renewed = estimator.answers(), done
+        error = _largest_error(answers)
+        report(scorer.evaluations, total, error, partial(list, answers) if answers else None)
+        reason = limits.reached(error, time.monotonic() - started_s)
+        if reason is not None and answers and done < len(masks):
+            latest = answers if renewed == done else estimator.answers()
+            return early_end(latest, scorer.evaluations, total, reason)
+    return list(answers)
 
 
-class _Run:
-    """The scores so far, and the latest estimate of them."""
-
-    def __init__(self, estimate: Estimate, scores: NDArray[np.float64]) -> None:
-        self.latest: Sequence[Answer] = ()
-        self._estimate = estimate
-        self._scores = scores
-        self._done = 0
-        self._estimated = 0
-
-    @property
-    def standard_error(self) -> float | None:
-        """The largest one of the latest estimate, where it has any."""
-        errors = [
-            answer.standard_errors.max()
-            for answer in self.latest
-            if answer.standard_errors is not None
-        ]
-        return float(max(errors)) if errors else None
-
-    def add(self, scores: NDArray[np.float64]) -> None:
-        """Takes a batch of scores, and renews the estimate when there are enough new ones."""
-        self._scores[self._done : self._done + len(scores)] = scores
-        self._done += len(scores)
-        if self._done >= _GROWTH * self._estimated or self._done == len(self._scores):
-            self.latest = self._estimate(self._scores[: self._done]) or self.latest
-            self._estimated = self._done
-
-    def answers(self) -> Sequence[Answer]:
-        """The latest estimate: a few batches old at times, but not when the run has ended."""
-        return self.latest
+def early_end(answers: Sequence[Answer], done: int, total: int, reason: str) -> list[Answer]:
+    """The answers of a run that ended before its plan did, with a warning that says why."""
+    warning = f"stopped after {done} of {total} evaluations: {reason}"
+    return [replace(answer, warnings=[*answer.warnings, warning]) for answer in answers]
 
 
-def _warned(answer: Answer, warning: str | None) -> Answer:
-    return answer if warning is None else replace(answer, warnings=[*answer.warnings, warning])
+def _largest_error(answers: Sequence[Answer]) -> float | None:
+    errors = [
+        answer.standard_errors.max() for answer in answers if answer.standard_errors is not None
+    ]
+    return float(max(errors)) if errors else None

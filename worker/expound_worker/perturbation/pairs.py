@@ -1,0 +1,191 @@
+"""Designs of paired coalitions: each mask is evaluated together with its complement.
+
+A weight's even part, ``f(z) + f(not z)``, and its odd part, ``f(z) - f(not z)``, are then known
+apart, and interactions of two segments cannot pass for the effect of one (Box and Wilson, 1951:
+foldover; Covert and Lee, 2021, for Shapley values). No pair comes twice, and none holds the whole
+image.
+"""
+
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from numpy.typing import NDArray
+
+_ARRAYS = 2
+"""Orthogonal arrays before leverage sampling: with one alone, sums of three segments' effects that
+pass for one are not told apart."""
+_GOLDEN = (5**0.5 - 1) / 2
+
+
+def pair_count(segment_count: int) -> int:
+    """Number of pairs there are, without that of the image and the baseline."""
+    return int(2 ** (segment_count - 1) - 1)
+
+
+def orthogonal_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool_]:
+    """Draws pairs for masks in which every segment is kept with probability 1/2.
+
+    Rows of two-level orthogonal arrays of strength two (Plackett and Burman, 1946; here Sylvester's
+    Hadamard matrices), with columns, signs and order drawn anew for each: within an array any two
+    segments are kept together as often as not, so that the weights' estimates do not disturb one
+    another. Every row alone is uniform over all masks.
+
+    Args:
+        count: number of pairs wanted.
+        segment_count: M.
+        seed: seed of the draw.
+
+    Returns:
+        (n, M) one mask of each pair, n the lesser of `count` and of all there are.
+    """
+    random = np.random.default_rng(seed)
+    if pair_count(segment_count) <= 2 * count:
+        return random.permutation(_all_pairs(segment_count))[:count]
+    design = _Design(segment_count)
+    while design.count < count:
+        design.add(_orthogonal_array(segment_count, random))
+    return design.masks[:count]
+
+
+def leverage_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool_]:
+    """Draws pairs for Shapley values: orthogonal arrays first, and then by leverage scores.
+
+    The leverage of a coalition in Shapley's regression is ``1 / binom(M, |z|)``: every size counts
+    the same (Musco and Witter, 2025, "Provably Accurate Shapley Value Estimation via Leverage Score
+    Sampling"). Sizes follow one another by the golden ratio, so that any first part of the plan has
+    all of them in proportion; within a size, masks are drawn without replacement. The arrays before
+    them find what each segment does among half of the others, in the fewest evaluations there are.
+
+    Args:
+        count: number of pairs wanted.
+        segment_count: M.
+        seed: seed of the draw.
+
+    Returns:
+        (n, M) one mask of each pair, n the lesser of `count` and of all there are.
+    """
+    random = np.random.default_rng(seed)
+    if pair_count(segment_count) <= count:
+        return random.permutation(_all_pairs(segment_count))
+    design = _Design(segment_count)
+    for _ in range(_ARRAYS):
+        design.add(_orthogonal_array(segment_count, random))
+    masks = design.masks[:count]
+    sizes = _sizes(count - len(masks), segment_count, _left(masks), random)
+    drawn = np.empty((len(sizes), segment_count), dtype=bool)
+    for size in np.unique(sizes):
+        here = sizes == size
+        drawn[here] = _draw(int(here.sum()), int(size), masks, random)
+    return np.concatenate([masks, drawn])
+
+
+class _Design:
+    """Masks that grow by those whose pair is not among them."""
+
+    def __init__(self, segment_count: int) -> None:
+        self._known = {b"\0" * segment_count}
+        self._rows: list[NDArray[np.bool_]] = []
+        self._segment_count = segment_count
+
+    @property
+    def count(self) -> int:
+        return len(self._rows)
+
+    @property
+    def masks(self) -> NDArray[np.bool_]:
+        return np.array(self._rows, dtype=bool).reshape(-1, self._segment_count)
+
+    def add(self, masks: NDArray[np.bool_]) -> None:
+        for mask, key in zip(masks, _lesser_of_pair(masks), strict=True):
+            if key.tobytes() not in self._known:
+                self._known.add(key.tobytes())
+                self._rows.append(mask)
+
+
+def _orthogonal_array(segment_count: int, random: np.random.Generator) -> NDArray[np.bool_]:
+    """(N, M), N the next power of two: the parity of the bits that row and column share."""
+    rows = 1 << segment_count.bit_length()
+    columns = 1 + random.permutation(rows - 1)[:segment_count]
+    parities = np.bitwise_count(random.permutation(rows)[:, None] & columns) & 1
+    array: NDArray[np.bool_] = parities != random.integers(2, size=segment_count)
+    return array
+
+
+def _lesser_of_pair(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The mask of each pair that is written once: the smaller one, without segment 0 if equal."""
+    twice = 2 * masks.sum(axis=1)
+    larger = (twice > masks.shape[1]) | ((twice == masks.shape[1]) & masks[:, 0])
+    lesser: NDArray[np.bool_] = masks ^ larger[:, None]
+    return lesser
+
+
+def _all_pairs(segment_count: int) -> NDArray[np.bool_]:
+    """(2^(M-1) - 1, M) one mask of each pair."""
+    numbers = np.arange(1, 2 ** (segment_count - 1))[:, None]
+    pairs: NDArray[np.bool_] = (numbers >> np.arange(segment_count)) & 1 == 1
+    return pairs
+
+
+def pairs_of_size(segment_count: int) -> NDArray[np.float64]:
+    """(M // 2 + 1,) number of pairs by the size of the lesser mask."""
+    sizes = range(segment_count // 2 + 1)
+    halves = [2 if 2 * size == segment_count else 1 for size in sizes]
+    return np.array(
+        [comb(segment_count, size) / half for size, half in zip(sizes, halves, strict=True)]
+    )
+
+
+def _left(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(M // 2 + 1,) number of pairs of each size that are not among the masks; none of size 0."""
+    segment_count = masks.shape[1]
+    sizes = np.minimum(masks.sum(axis=1), segment_count - masks.sum(axis=1))
+    left = pairs_of_size(segment_count) - np.bincount(sizes, minlength=segment_count // 2 + 1)
+    left[0] = 0
+    return left
+
+
+def _sizes(
+    count: int, segment_count: int, left: NDArray[np.float64], random: np.random.Generator
+) -> NDArray[np.int64]:
+    """(count,) sizes of the lesser masks in turn, none more often than there are pairs left of it.
+
+    What a size cannot give goes to the next larger one, and in the end to the smaller ones.
+    """
+    shares = np.ones(segment_count // 2)
+    if segment_count % 2 == 0:
+        shares[-1] = 1 / 2  # its complement is of the same size
+    places = (random.random() + _GOLDEN * np.arange(count)) % 1
+    sizes = 1 + np.searchsorted(np.cumsum(shares / shares.sum())[:-1], places, side="right")
+    largest = len(shares)
+    for size, towards in [(k, 1) for k in range(1, largest)] + [
+        (k, -1) for k in range(largest, 1, -1)
+    ]:
+        here = np.flatnonzero(sizes == size)
+        sizes[here[int(min(left[size], len(here))) :]] += towards
+    return sizes
+
+
+def _draw(
+    count: int, size: int, others: NDArray[np.bool_], random: np.random.Generator
+) -> NDArray[np.bool_]:
+    """(count, M) masks of one size, none of them twice, and none that is in a pair of `others`."""
+    segment_count = others.shape[1]
+    lesser = _lesser_of_pair(others)
+    design = _Design(segment_count)
+    design.add(lesser[lesser.sum(axis=1) == size])
+    known = design.count
+    if 2 * (known + count) > comb(segment_count, size):
+        design.add(random.permutation(_all_of_size(size, segment_count)))
+    while design.count < known + count:
+        missing = known + count - design.count
+        ranks = random.random((missing, segment_count)).argsort(axis=1).argsort(axis=1)
+        design.add(ranks < size)
+    return design.masks[known : known + count]
+
+
+def _all_of_size(size: int, segment_count: int) -> NDArray[np.bool_]:
+    members = np.array(list(combinations(range(segment_count), size)))
+    masks = np.zeros((len(members), segment_count), dtype=bool)
+    np.put_along_axis(masks, members, True, axis=1)
+    return masks

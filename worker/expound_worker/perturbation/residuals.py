@@ -1,0 +1,76 @@
+"""What a surrogate leaves over of a functional, measured on pairs that it has not seen."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from expound_worker.perturbation.covariance import Parity
+from expound_worker.perturbation.functionals import Functional
+from expound_worker.perturbation.pairs import pairs_of_size
+
+_FEWEST = 8
+"""Pairs from which on a spread is known."""
+
+
+class Residuals:
+    """A functional of the residuals of a surrogate, by sampling: unbiased, whatever they are.
+
+    Pairs are drawn without replacement within their size, so that the estimate is that of
+    stratified sampling with its finite-population correction (Cochran, 1977, chapter 5): the sum
+    over sizes of the share of pairs that the surrogate has not seen, times the mean of
+    ``r(z) v(z)`` over those drawn of them.
+    """
+
+    def __init__(
+        self,
+        functional: Functional,
+        parity: Parity,
+        seen: NDArray[np.bool_],
+        target_count: int,
+    ) -> None:
+        """Begins without pairs; the surrogate has `seen` (n, M), and is exact there."""
+        segment_count = functional.segment_count
+        self._functional = functional
+        self._parity = parity
+        total = pairs_of_size(segment_count)
+        sizes = _lesser_sizes(seen)
+        self._left = np.maximum(total - np.bincount(sizes, minlength=len(total)), 0)
+        halves = np.where(2 * np.arange(len(total)) == segment_count, 2, 1)
+        self._shares = self._left / total / halves
+        self._shares[0] = 0.0
+        self._counts = np.zeros(len(total))
+        self._sums = np.zeros((len(total), segment_count, target_count))
+        self._squares = np.zeros_like(self._sums)
+
+    @property
+    def enough(self) -> bool:
+        """Whether there are enough pairs for an estimate with a variance."""
+        return bool(self._counts.sum() >= _FEWEST)
+
+    def add(self, masks: NDArray[np.bool_], residuals: NDArray[np.float64]) -> None:
+        """Takes in the (n, T) residuals of n pairs."""
+        shares = self._functional.shares
+        parts = shares(masks) + int(self._parity) * shares(~masks)
+        terms = parts[:, :, None] * residuals[:, None, :]
+        sizes = _lesser_sizes(masks)
+        np.add.at(self._counts, sizes, 1)
+        np.add.at(self._sums, sizes, terms)
+        np.add.at(self._squares, sizes, terms**2)
+
+    def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(M, T) weights of the residuals, and their variances."""
+        counts, shares = self._counts[:, None, None], self._shares[:, None, None]
+        drawn = np.maximum(counts, 1)
+        means = self._sums / drawn
+        spread = self._squares.sum(axis=0) / self._counts.sum()
+        own = (self._squares - counts * means**2) / np.maximum(counts - 1, 1)
+        variances = np.where(counts > 1, own, spread)
+        unseen = 1 - np.minimum(self._counts / np.maximum(self._left, 1), 1)[:, None, None]
+        weights: NDArray[np.float64] = (shares * means).sum(axis=0)
+        return weights, (shares**2 * variances / drawn * unseen).sum(axis=0)
+
+
+def _lesser_sizes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) size of the lesser mask of each pair."""
+    sizes = masks.sum(axis=1)
+    lesser: NDArray[np.int64] = np.minimum(sizes, masks.shape[1] - sizes)
+    return lesser
