@@ -26,8 +26,8 @@ ABLATION = m.FeatureAblation(
 )
 LIME = m.Lime(n_samples=24, segmentation=_QUARTERS)
 KERNEL_SHAP = m.KernelShap(n_samples=2**_COUNT, segmentation=_QUARTERS)
-PERMUTATION_SHAP = m.PermutationShap(n_samples=2 * (2 * _COUNT + 1), segmentation=_QUARTERS)
-PARTITION_SHAP = m.PartitionShap(n_samples=24, segmentation=_QUARTERS)
+PERMUTATION_SHAP = m.PermutationShap(n_samples=2 * _COUNT + 1, segmentation=_QUARTERS)
+PARTITION_SHAP = m.PartitionShap(n_samples=16, segmentation=_QUARTERS)
 RISE = m.Rise(n_samples=16, grid_size=4)
 
 

@@ -4,8 +4,10 @@ import csv
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from tests.zoo.beside import BESIDE
 from tests.zoo.cells import Cell
 from tests.zoo.checks import Verdict
+from tests.zoo.trials import TRIALS
 
 PATH = Path(__file__).parent / "results.csv"
 _COLUMNS = ("model", "method", "verdict", "error", "seconds", "reason")
@@ -43,7 +45,8 @@ def write(cells: Iterable[Cell], path: Path = PATH) -> None:
 
 
 def merged(before: Sequence[Cell], cells: Sequence[Cell]) -> list[Cell]:
-    """Cells in place of those before of the same classifiers, by the classifiers' names."""
+    """Cells in place of those before of the same classifiers, in the order of the table."""
     renewed = {cell.model for cell in cells}
     kept = [cell for cell in before if cell.model not in renewed]
-    return sorted([*kept, *cells], key=lambda cell: cell.model)
+    methods = [*TRIALS, *BESIDE]
+    return sorted([*kept, *cells], key=lambda cell: (cell.model, methods.index(cell.method)))

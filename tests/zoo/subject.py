@@ -18,7 +18,7 @@ from tests.numeric.classifiers import build
 from tests.numeric.models import make_model
 
 BATCH_SIZE = 16
-_DIRECTIONS = 4
+_DIRECTIONS = 2
 _OTHER_BASELINES = 2
 
 

@@ -25,8 +25,8 @@ WITHOUT_MODELS = {"lime", "rise"}
 """Methods of which a network sees no more than of the others that perturb: `make zoo` has them."""
 METHODS = [method for method in TRIALS if method not in OF_NUMERIC | WITHOUT_MODELS]
 FEW: dict[str, Message] = {
-    "integrated_gradients": m.IntegratedGradients(n_steps=16, max_delta=0.01, max_steps=16),
-    "gradient_shap": m.GradientShap(n_samples=8, stdev=0),
+    "integrated_gradients": m.IntegratedGradients(n_steps=8, max_delta=0.01, max_steps=8),
+    "gradient_shap": m.GradientShap(n_samples=6, stdev=0),
     "layer_conductance": m.LayerConductance(n_steps=8),
 }
 """Parameters that cost less than those of the zoo."""

@@ -115,7 +115,7 @@ GRADIENT_TRIALS: dict[str, Trial] = {
     "saliency": fixed(m.Saliency(), saliency),
     "input_x_gradient": fixed(m.InputXGradient(), input_x_gradient),
     "integrated_gradients": fixed(
-        m.IntegratedGradients(n_steps=64, max_delta=_MAX_DELTA, max_steps=512),
+        m.IntegratedGradients(n_steps=32, max_delta=_MAX_DELTA, max_steps=128),
         adds_up(_MAX_DELTA),
     ),
     "gradient_shap": fixed(m.GradientShap(n_samples=24, stdev=0), adds_up_by_chance),
