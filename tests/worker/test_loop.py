@@ -1,6 +1,9 @@
 """The device loop and the jobs, with a small network and no Redis."""
 
 import dataclasses
+import os
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -194,6 +197,18 @@ def test_chunks_that_wait_and_those_that_come_can_be_refused(
         gate.open.set()
         assert float(first.result(DEADLINE_S)) == 2
     assert float(loop.forward(model, image(3))) == 6
+
+
+def test_a_defect_of_the_loop_ends_the_process() -> None:
+    script = """
+from expound_worker.loop import DeviceLoop
+loop = DeviceLoop(lambda name: False, lambda: None)
+loop.start(listening=False)
+loop.forward(None, [])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=120, capture_output=True)
+    assert ended.returncode == os.EX_SOFTWARE
+    assert b"the device loop has a defect" in ended.stderr
 
 
 def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:

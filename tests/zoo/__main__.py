@@ -9,6 +9,7 @@ import argparse
 import os
 import sys
 import time
+import warnings
 from pathlib import Path
 
 # Read when shap is first imported, which then compiles for half a minute otherwise.
@@ -36,6 +37,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*")
     names = parser.parse_args().models or classifiers(_most_parameters())
+    warnings.simplefilter("ignore")  # what Captum and torch say of themselves
     torch.set_num_threads(1)  # so that seconds are those of one core
     _UNFINISHED.parent.mkdir(exist_ok=True)
     done = results.read(_UNFINISHED)

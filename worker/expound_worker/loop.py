@@ -1,6 +1,7 @@
 """The device loop: one thread that decides what the device does next."""
 
 import logging
+import os
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -53,7 +54,7 @@ class DeviceLoop:
         self._heard: str | None = None
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
-        self._runner = threading.Thread(target=self._run, name="device-loop", daemon=True)
+        self._runner = threading.Thread(target=self._run_or_exit, name="device-loop", daemon=True)
         self._listener = threading.Thread(target=self._hear, name="listener", daemon=True)
 
     def start(self, *, listening: bool) -> None:
@@ -114,6 +115,14 @@ class DeviceLoop:
         finally:
             with self._changed:
                 self._refusing = False
+
+    def _run_or_exit(self) -> None:
+        try:
+            self._run()
+        except BaseException:
+            # Without it everything would wait for ever; a new process takes the work up again.
+            logger.exception("the device loop has a defect, and the process ends")
+            os._exit(os.EX_SOFTWARE)
 
     def _run(self) -> None:
         while True:
