@@ -13,9 +13,11 @@ from pathlib import Path
 
 import torch
 
+from expound_client import Client, Support
 from expound_worker.memory import keep_freed_memory
 from tests.bench import deep_lift, perturbation, round_trip, throughput
 from tests.bench.table import Table
+from tests.processes import wait_until
 from tests.service import Service
 
 BENCHMARKS = {
@@ -35,11 +37,22 @@ def main() -> None:
     # The floors are measured under the worker's own conditions.
     keep_freed_memory()
     with Service() as service:
+        wait_until(lambda: _probed(service), "the models being probed", 300)
         for name in chosen:
             for table in BENCHMARKS[name](service):
                 table.print()
                 tables.append(table)
     _write(tables)
+
+
+def _probed(service: Service) -> bool:
+    """Whether the worker is done with what it does behind its first requests."""
+    with Client(service.address) as client:
+        return all(
+            capability.support is not Support.UNSPECIFIED
+            for model in client.models()
+            for capability in model.capabilities.values()
+        )
 
 
 def _write(tables: list[Table]) -> None:

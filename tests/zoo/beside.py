@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import captum.attr
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from expound_worker.methods.guided_backprop import GuidedBackprop
 from expound_worker.propagation.deep_lift import propagate
@@ -36,7 +36,7 @@ def deep_lift_in_float64(subject: Subject) -> Found:
 
 
 def lrp_without_constants(subject: Subject) -> Found:
-    """Nothing is lost where no bias keeps anything; softmax does, by its rule."""
+    """Nothing is lost where no bias keeps anything; softmax keeps a part, by its rule."""
     module = copy.deepcopy(subject.double)
     for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
         if name.endswith(_CONSTANTS):
@@ -49,12 +49,12 @@ def lrp_without_constants(subject: Subject) -> Found:
     if error <= EXACT:
         return Verdict.EXACT, error, ""
     attends = any("attention" in type(part).__name__.lower() for part in module.modules())
-    return (Verdict.APPROXIMATE if attends else Verdict.WRONG), error, "softmax keeps a part"
+    return (Verdict.APPROXIMATE if attends else Verdict.WRONG), error, ""
 
 
 def captums_deep_lift(subject: Subject) -> Found:
     """In float64: in float32 its quotients of small differences lose their digits."""
-    method = captum.attr.DeepLift(copy.deepcopy(subject.double))
+    method = captum.attr.DeepLift(_trainable(subject.double))
     values = method.attribute(_double_leaf(subject), target=subject.target)
     error = relative(float(values.sum()), _logits_differ(subject))
     return (Verdict.EXACT if error <= EXACT else Verdict.WRONG), error, ""
@@ -62,7 +62,7 @@ def captums_deep_lift(subject: Subject) -> Found:
 
 def captums_lrp(subject: Subject) -> Found:
     """In float64; as Expound's own, it may lose to constants less than there is."""
-    method = captum.attr.LRP(copy.deepcopy(subject.double))
+    method = captum.attr.LRP(_trainable(subject.double))
     values = method.attribute(_double_leaf(subject), target=subject.target)
     error = relative(float(values.sum()), _double_logit(subject, subject.image))
     if error <= EXACT:
@@ -72,7 +72,7 @@ def captums_lrp(subject: Subject) -> Found:
 
 def captums_guided_backprop(subject: Subject) -> Found:
     """Beside the rule, where it covers the network, and beside the plain gradient."""
-    method = captum.attr.GuidedBackprop(copy.deepcopy(subject.model.module))
+    method = captum.attr.GuidedBackprop(_trainable(subject.model.module))
     leaf = subject.batch.inputs.clone().requires_grad_()
     values = method.attribute(leaf, target=subject.target)[0].detach().numpy()
     error = None
@@ -95,7 +95,7 @@ BESIDE: dict[str, Callable[[Subject], Found]] = {
 
 
 def run_beside(subject: Subject, name: str, limit_s: float = LIMIT_S) -> Cell:
-    """Runs one of them; what Captum raises is its verdict, and so is nothing of Expound's."""
+    """Runs one of them; what it raises is a verdict too."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Captum says on every call that it sets hooks
         return measured(subject.name, name, lambda: _timed(subject, BESIDE[name]), limit_s)
@@ -107,6 +107,11 @@ def _timed(
     start = time.process_time()
     verdict, error, reason = run(subject)
     return verdict, error, time.process_time() - start, reason
+
+
+def _trainable(module: nn.Module) -> nn.Module:
+    """A copy as users have it: Captum hangs its hooks on tensors of parameters too."""
+    return copy.deepcopy(module).requires_grad_(True)
 
 
 def _double_leaf(subject: Subject) -> Tensor:

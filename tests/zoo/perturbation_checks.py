@@ -24,7 +24,7 @@ _COUNT = 4
 ABLATION = m.FeatureAblation(
     segmentation=m.Segmentation(grid=m.GridSegmentation(rows=_SIDE, columns=_SIDE))
 )
-LIME = m.Lime(n_samples=24, segmentation=_QUARTERS)
+LIME = m.Lime(n_samples=24, segmentation=_QUARTERS, sampling=m.Lime.SAMPLING_LIME)
 KERNEL_SHAP = m.KernelShap(n_samples=2**_COUNT, segmentation=_QUARTERS)
 PERMUTATION_SHAP = m.PermutationShap(n_samples=2 * _COUNT + 1, segmentation=_QUARTERS)
 PARTITION_SHAP = m.PartitionShap(n_samples=16, segmentation=_QUARTERS)

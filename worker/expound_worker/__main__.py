@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a worker until it is told to stop; 1 when it cannot load its models."""
     settings = _parse(arguments)
     os.environ.update(settings.to_environment())
+    # NumPy's matrices here are small: OpenBLAS' threads would spend their time waiting for one
+    # another, and take it from the network's. The child reads this when it loads NumPy.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     signal.signal(FAILED_START, _stop_after_failed_start)
     worker = create_app(settings).Worker(
         hostname=f"expound@{settings.worker}",
