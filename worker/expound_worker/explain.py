@@ -21,6 +21,7 @@ from expound_worker.batches import in_halves
 from expound_worker.failures import describe
 from expound_worker.images import digest, prepare
 from expound_worker.methods.catalogue import GRADIENT_METHODS
+from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.methods.method import Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
@@ -43,6 +44,8 @@ class _Explanation:
     inputs: Tensor
     predictions: Sequence[explanation_pb2.Prediction]
     targets: Sequence[Sequence[explanation_pb2.ClassScore]]
+    forward: Forward | None
+    """The pass that predicted, kept for methods that go on from it; of other explanations too."""
 
 
 def run(works: Sequence[Work], models: Registry, hand_out: HandOut) -> None:
@@ -122,15 +125,23 @@ def _predict_together(models: Registry, works: Sequence[Work]) -> list[_Explanat
     ]
     inputs = torch.stack([image for some in images for image in some]).to(model.device)
     sizes = [len(some) for some in images]
+    forward = Forward.run(model, inputs) if _shares(works[0].request, inputs, model) else None
+    all_logits = forward.logits.detach() if forward else model.logits(inputs)
     explanations = []
-    for work, own, logits in zip(
-        works, inputs.split(sizes), model.logits(inputs).split(sizes), strict=True
-    ):
+    for work, own, logits in zip(works, inputs.split(sizes), all_logits.split(sizes), strict=True):
         target = work.request.target
         predictions = predict(model, logits, target)
         targets = explained(model, predictions, target)
-        explanations.append(_Explanation(work.unit, work.request, model, own, predictions, targets))
+        explanations.append(
+            _Explanation(work.unit, work.request, model, own, predictions, targets, forward)
+        )
     return explanations
+
+
+def _shares(request: explanation_pb2.ExplainRequest, inputs: Tensor, model: Model) -> bool:
+    """Whether a method goes on from the forward pass that predicts."""
+    names = (method.WhichOneof("method") for method in request.methods)
+    return len(inputs) <= model.batch_size and any(name in SHARING for name in names)
 
 
 def _run_method(
@@ -165,12 +176,14 @@ def _attribute(
         for input_index, scores in enumerate(explanation.targets)
         for score in scores
     ]
+    forward = _forward_of(explanations, len(pairs))
     for start in range(0, len(pairs), model.batch_size):
         some = pairs[start : start + model.batch_size]
         batch = Batch(
             inputs=torch.stack([explanations[number].inputs[own] for number, own, _ in some]),
             targets=torch.tensor([score.index for _, _, score in some], device=model.device),
             logits=[score.logit for _, _, score in some],
+            forward=forward,
         )
         answers = GRADIENT_METHODS[name].attribute(
             model, batch, getattr(method, name), request.seed
@@ -182,6 +195,15 @@ def _attribute(
     for result in results:
         result.progress.evaluations_total = result.progress.evaluations_done
     return results
+
+
+def _forward_of(explanations: Sequence[_Explanation], pair_count: int) -> Forward | None:
+    """The pass that predicted, if it was of just these inputs, and each has one target."""
+    (forward, *others) = {explanation.forward for explanation in explanations}
+    if others or forward is None or len(forward.inputs) != pair_count:
+        return None
+    counts = (len(targets) for explanation in explanations for targets in explanation.targets)
+    return forward if all(count == 1 for count in counts) else None
 
 
 def _predicting(explanation: _Explanation) -> Call:

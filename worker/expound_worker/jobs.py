@@ -7,6 +7,8 @@ from contextlib import contextmanager
 
 import redis
 
+from expound_worker.threads import compute_on_one_core
+
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
@@ -112,6 +114,7 @@ class Jobs:
         threading.Thread(target=self._run, args=job, name=name, daemon=True).start()
 
     def _run(self, explanation_id: str, method_index: int) -> None:
+        compute_on_one_core()
         try:
             self._run_job(explanation_id, method_index)
         except Exception:

@@ -54,6 +54,7 @@ class DeviceLoop:
         self._heard: str | None = None
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
+        self._cores = torch.get_num_threads()
         self._runner = threading.Thread(target=self._run_or_exit, name="device-loop", daemon=True)
         self._listener = threading.Thread(target=self._hear, name="listener", daemon=True)
 
@@ -125,6 +126,7 @@ class DeviceLoop:
             os._exit(os.EX_SOFTWARE)
 
     def _run(self) -> None:
+        torch.set_num_threads(self._cores)
         while True:
             with self._changed:
                 self._changed.wait_for(self._has_work)

@@ -44,12 +44,14 @@ def _load() -> "Device | None":
     from expound_worker.device import Device
     from expound_worker.memory import keep_freed_memory
     from expound_worker.models.entry import EntryError
+    from expound_worker.threads import in_passing_thread
 
     keep_freed_memory()
     # Maps add up to the precision of float32; cuDNN would round to ten bits.
     torch.backends.cudnn.allow_tf32 = False
     try:
-        device = Device(Settings.from_environment(os.environ), send=_send)
+        settings = Settings.from_environment(os.environ)
+        device = in_passing_thread(lambda: Device(settings, send=_send))
     except EntryError as error:
         logger.error("the worker cannot start: %s", error)
         os.kill(os.getppid(), FAILED_START)

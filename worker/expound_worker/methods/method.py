@@ -10,6 +10,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2
+from expound_worker.methods.gradients import Forward
 from expound_worker.models.model import Model
 
 LOGIT = explanation_pb2.SCORE_LOGIT
@@ -79,11 +80,18 @@ class Batch:
         inputs: (N, C, H, W) float32 on the model's device, in model input units.
         targets: (N,) int64 on the same device, class to explain for each of them.
         logits: the score of each target at its input.
+        forward: the forward pass of these very inputs, where it was kept.
     """
 
     inputs: Tensor
     targets: Tensor
     logits: Sequence[float]
+    forward: Forward | None = None
+
+    def gradients(self, model: Model) -> Tensor:
+        """The gradient (N, C, H, W) of each target's logit by its input."""
+        forward = self.forward or Forward.run(model, self.inputs)
+        return forward.gradients(self.targets)
 
     def one(self, index: int) -> "Batch":
         """The batch of one input alone."""

@@ -1,0 +1,62 @@
+"""Saliency equals Captum's, also where it goes on from the forward pass of the prediction."""
+
+import dataclasses
+
+import captum.attr
+import pytest
+import torch
+from torch import Tensor, nn
+
+from expound.v1 import method_pb2 as m
+from expound_worker.methods.gradients import Forward
+from expound_worker.methods.input_x_gradient import InputXGradient
+from expound_worker.methods.method import Batch
+from expound_worker.methods.saliency import Saliency
+from expound_worker.models.model import Model
+from tests.numeric.gradients import pair
+
+
+@pytest.fixture
+def batch(cifar: Model, thumbnail: Tensor) -> Batch:
+    return pair(cifar, thumbnail)
+
+
+def shared(model: Model, batch: Batch) -> Batch:
+    forward = Forward.run(model, batch.inputs)
+    return Batch(batch.inputs, batch.targets, batch.logits, forward)
+
+
+@pytest.mark.parametrize("absolute", [True, False])
+@pytest.mark.parametrize("prepare", [lambda _, batch: batch, shared])
+def test_values_equal_captums(cifar: Model, batch: Batch, prepare: object, absolute: bool) -> None:
+    assert callable(prepare)
+    parameters = m.Saliency(absolute=absolute)
+    answers = Saliency().attribute(cifar, prepare(cifar, batch), parameters, seed=0)
+    expected = captum.attr.Saliency(cifar.module).attribute(
+        batch.inputs.clone().requires_grad_(), target=batch.targets, abs=absolute
+    )
+    for answer, values in zip(answers, expected, strict=True):
+        assert torch.allclose(torch.from_numpy(answer.values), values, rtol=1e-4, atol=1e-6)
+
+
+def test_two_methods_go_on_from_one_forward_pass(cifar: Model, batch: Batch) -> None:
+    one = shared(cifar, batch)
+    for method, parameters in (
+        (Saliency(), m.Saliency()),
+        (InputXGradient(), m.InputXGradient()),
+    ):
+        alone = method.attribute(cifar, batch, parameters, seed=0)
+        together = method.attribute(cifar, one, parameters, seed=0)
+        for first, second in zip(alone, together, strict=True):
+            assert (first.values == second.values).all()
+
+
+def test_a_model_that_changes_its_input_leaves_the_callers_as_it_was(cifar: Model) -> None:
+    class InPlace(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.mul_(2.0).flatten(1).sum(1, keepdim=True)
+
+    inputs = torch.ones(2, 1, 2, 2)
+    forward = Forward.run(dataclasses.replace(cifar, module=InPlace()), inputs)
+    gradients = forward.gradients(torch.tensor([0, 0]))
+    assert inputs.eq(1.0).all() and gradients.eq(2.0).all()
