@@ -100,6 +100,8 @@ class AsyncClient:
         timeout_s: float | None = None,
         ttl_s: float | None = None,
         request_id: str | None = None,
+        fresh: bool = False,
+        deterministic: bool = False,
         values_dtype: Literal["float32", "float16"] = "float32",
         channels: Literal["keep", "sum"] = "keep",
     ) -> AsyncExplanation:
@@ -114,6 +116,8 @@ class AsyncClient:
             timeout_s=timeout_s,
             ttl_s=ttl_s,
             request_id=request_id,
+            fresh=fresh,
+            deterministic=deterministic,
             values_dtype=values_dtype,
             channels=channels,
         )

@@ -73,6 +73,8 @@ class Client:
         timeout_s: float | None = None,
         ttl_s: float | None = None,
         request_id: str | None = None,
+        fresh: bool = False,
+        deterministic: bool = False,
         values_dtype: Literal["float32", "float16"] = "float32",
         channels: Literal["keep", "sum"] = "keep",
     ) -> Explanation:
@@ -90,6 +92,10 @@ class Client:
             ttl_s: how long the explanation is kept; None: 3600.
             request_id: idempotency key: a second request with the same id and body gives the
                 first one's explanation. None: a new one.
+            fresh: works on it anew. Else an equal request of the last hour, unless the server is
+                set otherwise, gives its answer at once, and the result says that it is `reused`.
+            deterministic: shares no batch with other requests, so that the same worker gives the
+                same bytes; else last digits may differ.
             values_dtype: element type in which maps are sent.
             channels: whether the channels of maps are kept or summed.
 
@@ -118,6 +124,8 @@ class Client:
             timeout_s=timeout_s,
             ttl_s=ttl_s,
             request_id=request_id,
+            fresh=fresh,
+            deterministic=deterministic,
             values_dtype=values_dtype,
             channels=channels,
         )

@@ -48,6 +48,8 @@ def explain_request(
     timeout_s: float | None,
     ttl_s: float | None,
     request_id: str | None,
+    fresh: bool,
+    deterministic: bool,
     values_dtype: Literal["float32", "float16"],
     channels: Literal["keep", "sum"],
 ) -> explanation_pb2.ExplainRequest:
@@ -61,6 +63,8 @@ def explain_request(
         target=to_target(target),
         seed=seed,
         request_id=uuid.uuid4().hex if request_id is None else request_id,
+        fresh=fresh,
+        deterministic=deterministic,
         output=explanation_pb2.OutputOptions(
             values_dtype=_choice("output.values_dtype", values_dtype, _VALUES_DTYPES),
             channels=_choice("output.channels", channels, _CHANNELS),

@@ -201,6 +201,7 @@ class ExplanationResult(Mapping[str, Attribution]):
             own message.
         create_time: when it was accepted.
         end_time: when it ended; None before.
+        reused: whether it is the answer of an earlier explanation to the same question.
     """
 
     name: str
@@ -213,6 +214,7 @@ class ExplanationResult(Mapping[str, Attribution]):
     request: explanation_pb2.ExplainRequest = field(repr=False)
     create_time: datetime.datetime | None
     end_time: datetime.datetime | None
+    reused: bool
     _seen: SeenImages = field(repr=False)
 
     @classmethod
@@ -229,6 +231,7 @@ class ExplanationResult(Mapping[str, Attribution]):
             request=message.request,
             create_time=time_of(message.create_time),
             end_time=time_of(message.end_time),
+            reused=message.reused,
             _seen=seen,
         )
 

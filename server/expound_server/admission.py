@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from typing import Literal
 
 from expound.v1 import explanation_pb2
 from expound.v1.model_service_pb2 import Model
@@ -11,6 +12,10 @@ from expound_server.errors import InvalidRequest, ModelNotFound, QuotaExceeded
 from expound_server.evaluations import evaluations
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
+
+_Field = Literal["wait", "validate_only", "request_id", "timeout", "ttl"]
+# How the call is made is no part of what it asks for.
+_OF_THE_CALL: tuple[_Field, ...] = ("wait", "validate_only", "request_id")
 
 
 async def prepare(
@@ -48,7 +53,8 @@ async def prepare(
         _digest(request, inputs),
         model.name,
         model.pool,
-        _group(request, model.name),
+        "" if request.deterministic else _group(request, model.name),
+        "" if request.fresh else _question(request, inputs, model),
     )
 
 
@@ -73,14 +79,25 @@ def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:
     return hashlib.sha256(shared.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _digest(request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes]) -> str:
+def _question(
+    request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes], model: Model
+) -> str:
+    weights = f"{model.name}\n{model.version}\n{model.digest}"
+    return _digest(request, inputs, ("timeout", "ttl"), weights)
+
+
+def _digest(
+    request: explanation_pb2.ExplainRequest,
+    inputs: Sequence[bytes],
+    apart_from: Sequence[_Field] = (),
+    salt: str = "",
+) -> str:
     asked = explanation_pb2.ExplainRequest()
     asked.CopyFrom(request)
-    # How the call is made is no part of what it asks for.
-    asked.ClearField("wait")
-    asked.ClearField("validate_only")
-    asked.ClearField("request_id")
+    for field in (*_OF_THE_CALL, *apart_from):
+        asked.ClearField(field)
     digest = hashlib.sha256(asked.SerializeToString(deterministic=True))
     for item in inputs:
         digest.update(hashlib.sha256(item).digest())
+    digest.update(salt.encode())
     return digest.hexdigest()

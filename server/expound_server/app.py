@@ -23,6 +23,7 @@ from expound_server.health import Health
 from expound_server.interceptors.authentication import AuthenticationInterceptor
 from expound_server.interceptors.errors import ErrorInterceptor
 from expound_server.interceptors.logging import LoggingInterceptor
+from expound_server.interceptors.parsing import ParsingInterceptor
 from expound_server.model_servicer import ModelServicer
 from expound_server.models import Models
 from expound_server.recovery import run_recovery
@@ -49,7 +50,7 @@ class App:
         self._credentials = server_credentials(settings)
         _check(settings, self._tenants)
         self._redis = connect(settings.redis_url, settings.redis_connections)
-        self._store = Store(self._redis)
+        self._store = Store(self._redis, settings.max_reuse_age_s)
         self._catalogue = Catalogue(self._store)
         self._broker = Broker(settings.redis_url)
         self._doorbell = Doorbell(self._redis)
@@ -119,6 +120,7 @@ class App:
                 LoggingInterceptor(),
                 ErrorInterceptor(),
                 AuthenticationInterceptor(Authenticator(self._tenants)),
+                ParsingInterceptor(),
             ],
             options=_options(self._settings),
         )

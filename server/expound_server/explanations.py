@@ -93,7 +93,9 @@ class Explanations:
         with self._doorbell.bell(explanation_id, at_end=True) as bell:
             ring = bell.last_ring
             created = await self._store.create(explanation_id, submission, self._max_waiting)
-            if created.outcome == "created":
+            if created.outcome == "reused":
+                ring = _NO_RING
+            if created.outcome in ("created", "reused"):
                 record, results = await self._wait(created, submission, bell, ring, ends_at_s)
                 return self._put_together(record, results, _FULL)
         if created.outcome == "conflict":
@@ -172,7 +174,7 @@ class Explanations:
         await self._broker.send_explain(created.explanation_id, submission.pool)
 
     async def _needs_ticket(self, created: Created, submission: Submission) -> bool:
-        if created.outcome == "created":
+        if created.outcome != "existing":
             return created.needs_ticket
         # The call that created it may have failed before it sent one.
         record = await self._store.record(created.explanation_id, submission.tenant.name)

@@ -67,6 +67,7 @@ class Record:
             create_time=fields.timestamp(self._field("create_time")),
             end_time=fields.timestamp(self._field("end_time")),
             expire_time=fields.timestamp(self._field("expire_time")),
+            reused=bool(self._field("reused")),
         )
 
     def result(

@@ -64,6 +64,11 @@ class Settings:
         "EXPOUND_SERVER_MAX_WAITING",
         "how much work may wait in a pool before new requests are refused",
     )
+    max_reuse_age_s: float = _setting(
+        3600.0,
+        "EXPOUND_SERVER_MAX_REUSE_AGE_S",
+        "how old an answer may be that is given again to the same question; 0 for never",
+    )
 
 
 def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:

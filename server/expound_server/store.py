@@ -44,7 +44,7 @@ class Created(NamedTuple):
     """What became of a submission that was not refused.
 
     Attributes:
-        outcome: "created", "existing" or "conflict".
+        outcome: "created", "reused" when it is answered already, "existing" or "conflict".
         explanation_id: id of the explanation that is there now.
         needs_ticket: whether a worker has to be told; else one that was told takes it too.
     """
@@ -77,8 +77,9 @@ class Unowned(NamedTuple):
 class Store:
     """The explanations and workers that Redis knows."""
 
-    def __init__(self, redis: Redis) -> None:
+    def __init__(self, redis: Redis, max_reuse_age_s: float) -> None:
         self._redis = redis
+        self._max_reuse_age_us = round(max_reuse_age_s * 1e6)
         self._scripts = {name: redis.register_script(records.script(name)) for name in _SCRIPTS}
 
     async def create(
@@ -115,6 +116,8 @@ class Store:
             tenant.limits.requests_in_flight,
             tenant.limits.images_per_minute,
             max_waiting,
+            submission.question if self._max_reuse_age_us else "",
+            self._max_reuse_age_us,
             *submission.inputs,
         )
         if outcome == b"refused":

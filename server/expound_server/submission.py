@@ -19,7 +19,8 @@ class Submission:
         model: resource name of its model.
         pool: pool of the workers that serve it.
         group: equal for requests that a worker can run as one batch: the same model, methods,
-            parameters and seed, whatever the inputs and targets.
+            parameters and seed, whatever the inputs and targets; "" for one that runs alone.
+        question: equal for requests that one answer does for; "" for one that wants its own.
     """
 
     tenant: Tenant
@@ -29,3 +30,4 @@ class Submission:
     model: str
     pool: str
     group: str
+    question: str

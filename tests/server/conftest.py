@@ -55,8 +55,14 @@ def worker(redis_url: str) -> Iterator[HandWorker]:
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    """Settings of the server under test."""
-    return Settings(redis_url=redis_url, port=0, grace_s=2, max_message_bytes=4 * 1024 * 1024)
+    """Settings of the server under test; it reuses nothing, as tests ask the same again."""
+    return Settings(
+        redis_url=redis_url,
+        port=0,
+        grace_s=2,
+        max_message_bytes=4 * 1024 * 1024,
+        max_reuse_age_s=0,
+    )
 
 
 @pytest_asyncio.fixture

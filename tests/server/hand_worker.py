@@ -79,6 +79,8 @@ class HandWorker:
         ttl_ms: float = 60_000,
         tenant: str = "default",
         limits: tuple[int, int, int] = (0, 0, 0),
+        question: str = "",
+        max_reuse_age_ms: float = 60_000,
     ) -> tuple[str, str]:
         """Creates a record as a server does.
 
@@ -91,7 +93,8 @@ class HandWorker:
         outcome, found, _ = self.run(
             "create", explanation_id, request_id, digest, request.SerializeToString(),
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
-            tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, b"first", b"second",
+            tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
+            int(max_reuse_age_ms * 1000), b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

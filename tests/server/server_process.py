@@ -6,7 +6,9 @@ from tests.processes import Process, wait_until
 
 
 def server_process(redis_url: str, *arguments: str) -> Process:
-    command = [sys.executable, "-m", "expound_server", "--port", "0", *arguments]
+    command = [sys.executable, "-m", "expound_server", "--port", "0"]
+    # Tests ask the same again and again, and mean it.
+    command += ["--max-reuse-age-s", "0", *arguments]
     return Process(command, {"EXPOUND_REDIS_URL": redis_url})
 
 

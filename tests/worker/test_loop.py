@@ -129,6 +129,24 @@ def test_chunks_of_several_jobs_fill_one_batch(loop: DeviceLoop, gate: Gate, mod
     assert gate.batches == [1, 4, 2]
 
 
+def test_a_chunk_that_wants_to_be_alone_shares_no_batch(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    gate.open.clear()
+    with ThreadPoolExecutor(4) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        jobs.submit(loop.forward, model, image(2))
+        _wait_for_chunks(loop, 1)
+        jobs.submit(loop.forward, model, image(3), alone=True)
+        _wait_for_chunks(loop, 2)
+        last = jobs.submit(loop.forward, model, image(4))
+        _wait_for_chunks(loop, 3)
+        gate.open.set()
+        assert float(first.result(DEADLINE_S)) == 2 and float(last.result(DEADLINE_S)) == 8
+    assert gate.batches == [1, 2, 1]
+
+
 def test_a_chunk_that_fits_passes_one_that_does_not(
     loop: DeviceLoop, gate: Gate, model: Model
 ) -> None:

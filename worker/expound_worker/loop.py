@@ -33,6 +33,7 @@ Listen = Callable[[], str | None]
 class _Chunk:
     model: Model
     inputs: Tensor
+    alone: bool
     logits: "Future[Tensor]"
 
 
@@ -87,14 +88,19 @@ class DeviceLoop:
             self._changed.notify_all()
         looked.result()
 
-    def forward(self, model: Model, inputs: Tensor) -> Tensor:
+    def forward(self, model: Model, inputs: Tensor, *, alone: bool = False) -> Tensor:
         """Logits of a chunk, run when its turn comes.
+
+        Args:
+            model: the model.
+            inputs: (N, C, H, W).
+            alone: whether no other chunk may be run beside it in its batch.
 
         Raises:
             Exception: what the model raises.
             Released: chunks are refused at present.
         """
-        chunk = _Chunk(model, inputs, Future())
+        chunk = _Chunk(model, inputs, alone, Future())
         with self._changed:
             if self._refusing:
                 raise Released
@@ -196,8 +202,9 @@ class DeviceLoop:
         with self._changed:
             first = self._chunks.popleft()
             together, room = [first], first.model.chunk_size - len(first.inputs)
-            for chunk in list(self._chunks):
-                if chunk.model is first.model and len(chunk.inputs) <= room:
+            for chunk in () if first.alone else list(self._chunks):
+                fits = chunk.model is first.model and len(chunk.inputs) <= room
+                if fits and not chunk.alone:
                     together.append(chunk)
                     self._chunks.remove(chunk)
                     room -= len(chunk.inputs)

@@ -51,6 +51,7 @@ from expound_client.results import ExplanationResult, State
     help="Folder for the overlays, grid.png and report.html.",
 )
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that the work may take.")
+@click.option("--fresh", is_flag=True, help="Work on it anew, even if it has been answered before.")
 @connection_options
 def explain(
     connection: Connection,
@@ -62,6 +63,7 @@ def explain(
     seed: int,
     out: Path,
     timeout_s: float | None,
+    fresh: bool,
 ) -> int:
     """Explain what a model sees in IMAGES."""
     if true_labels and len(true_labels) != len(images):
@@ -74,6 +76,7 @@ def explain(
         target=int(target) if target.isdecimal() else target,
         seed=seed,
         timeout_s=timeout_s,
+        fresh=fresh,
     )
     # Under asyncio Ctrl-C is a cancel of the task, and never an exception in the midst of gRPC.
     result = asyncio.run(explained)
@@ -97,6 +100,7 @@ async def _explain(
     target: str | int,
     seed: int,
     timeout_s: float | None,
+    fresh: bool,
 ) -> ExplanationResult:
     async with connection.open_aio() as client:
         explanation = await client.explain(
@@ -106,6 +110,7 @@ async def _explain(
             target=target,
             seed=seed,
             timeout_s=timeout_s,
+            fresh=fresh,
         )
         try:
             await follow(explanation)

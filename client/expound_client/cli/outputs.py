@@ -19,7 +19,7 @@ _KEY_WIDTH = len("integrated_gradients")
 def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
     """One line a map: what was explained, what it cost, and how far it can be trusted."""
     table = Table(
-        title=f"{result.model}: {result.name}",
+        title=f"{result.model}: {result.name}" + (" (answered before)" if result.reused else ""),
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),

@@ -16,6 +16,8 @@ Keys, all under ``expound:``
 ``explanation:ID:result:N`` string serialised ``MethodResult`` with the attributions of method N
 ``explanation:ID:checkpoint:N`` string what a later attempt at method N needs to go on
 ``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
+``explanation:ID:followers`` set     ids of those that wait for its answer to the same question
+``question:TENANT:DIGEST``  string   ``ID`` of the newest that answers it, or will
 ``request:TENANT:REQUEST_ID`` string ``ID HASH`` of the request that used this id first
 ``index:TENANT``            zset     ids of a tenant's explanations, by time of creation
 ``open:TENANT``             zset     those of them that have not ended, by the time at which they
@@ -40,7 +42,8 @@ Keys, all under ``expound:``
 Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (serialised, resolved,
 without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
-``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), and per unit U:
+``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``reused`` (1 where
+another explanation gave the answer), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress`` (serialised
 ``MethodProgressed`` without partial maps).
@@ -118,8 +121,11 @@ def script(name: str) -> str:
     ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
                    timeout (µs), ttl (µs), number of methods, pool, model, group, tenant, its
                    limits of requests in flight and of images a minute, how much may wait in the
-                   pool (0 for any), inputs…; gives ``{"created", id, t}``, t being 1 when it needs
-                   a ticket and 0 when the one of its group that waits does for it too,
+                   pool (0 for any), digest of the question or "" for one that is to be worked on
+                   anew, how old an answer to it may be (µs), inputs…; gives ``{"created", id, t}``,
+                   t being 1 when it needs a ticket and 0 when the one of its group that waits does
+                   for it too, or when it waits for another's answer, ``{"reused", id, 0}`` when it
+                   has got one,
                    ``{"existing", id, 0}``, ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
                    with the limit (``requests_in_flight``, ``images_per_minute`` or ``waiting``)
                    and after how long to try again.

@@ -3,7 +3,8 @@ local timeout_us, ttl_us, methods = ARGV[5], ARGV[6], ARGV[7]
 local pool, model, group = ARGV[8], ARGV[9], ARGV[10]
 local tenant = ARGV[11]
 local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
-local FIRST_INPUT = 15
+local question, max_age_us = ARGV[15], tonumber(ARGV[16])
+local FIRST_INPUT = 17
 local MINUTE_US = 60000000
 
 local used_key = request_key(tenant, request_id)
@@ -19,6 +20,7 @@ end
 
 local key, open, images = record_key(id), open_key(tenant), PREFIX .. 'images:' .. tenant
 local created = now_us()
+group = group ~= '' and group or 'alone:' .. id
 local expires = created + ttl_us
 local deadline = math.min(created + timeout_us, expires)
 local inputs = #ARGV - FIRST_INPUT + 1
@@ -39,6 +41,18 @@ if cost_us > 0 and early_us > 0 then
 end
 if most_waiting > 0 and redis.call('ZCARD', ready_key(pool)) + redis.call('ZCARD', jobs_key(pool)) >= most_waiting then
   return {'refused', 'waiting', 2000000}
+end
+
+-- Another explanation that answers the same question, or will, if there is one.
+local function find_source()
+  local source = question ~= '' and redis.call('GET', question_key(tenant, question))
+  local found = source and redis.call('HMGET', record_key(source), 'state', 'end_time')
+  if not found or not found[1] then
+    return nil
+  end
+  if is_open(found[1]) or found[1] == SUCCEEDED and found[2] + max_age_us >= created then
+    return source, found[1]
+  end
 end
 
 if cost_us > 0 then
@@ -67,6 +81,19 @@ redis.call('ZADD', open, integer(deadline), id)
 keep_longer(open, deadline)
 redis.call('ZADD', PREFIX .. 'deadlines', integer(deadline), id)
 emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
+local source, source_state = find_source()
+if source_state == SUCCEEDED then
+  answer_as(id, source)
+  return {'reused', id, 0}
+end
+if source then
+  follow(id, source)
+  return {'created', id, 0}
+end
+if question ~= '' then
+  redis.call('SET', question_key(tenant, question), id)
+  keep(question_key(tenant, question), expires)
+end
 ready(id)
 lease(id, 'explain', LEASE_US)
 local waiting = redis.call('ZCARD', group_key(pool, group))

@@ -4,6 +4,7 @@ local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id', 'tena
 if not record[1] then
   return 0
 end
+release_followers(id)
 unready(id)
 unlease(id, 'explain')
 local gone = {key, key .. ':events'}

@@ -168,6 +168,44 @@ local function checkpoint_key(id, unit)
   return record_key(id) .. ':checkpoint:' .. unit
 end
 
+-- Who asks the same as another may have its answer: `question` names the newest that has it or works on
+-- it, and those that wait for it follow it.
+local function question_key(tenant, question)
+  return PREFIX .. 'question:' .. tenant .. ':' .. question
+end
+
+local function followers_key(id)
+  return record_key(id) .. ':followers'
+end
+
+local function follow(id, source)
+  local key = followers_key(source)
+  redis.call('SADD', key, id)
+  keep(key, redis.call('HGET', record_key(source), 'expire_time'))
+end
+
+local function followers_of(id)
+  local followers = {}
+  for _, follower in ipairs(redis.call('SMEMBERS', followers_key(id))) do
+    local record = redis.call('HMGET', record_key(follower), 'state', 'explain:state')
+    if record[1] == PENDING and record[2] == PENDING then
+      followers[#followers + 1] = follower
+    end
+  end
+  redis.call('DEL', followers_key(id))
+  return followers
+end
+
+-- Lets those that follow an explanation be worked on, as it has no answer for them.
+local function release_followers(id)
+  for _, follower in ipairs(followers_of(id)) do
+    ready(follower)
+    lease(follower, 'explain', 0)
+  end
+end
+
+local answer_as -- below: it ends what it answers
+
 local function end_whole(id, state, error)
   local key = record_key(id)
   unlease(id, 'explain')
@@ -176,6 +214,13 @@ local function end_whole(id, state, error)
   -- The next thing that happens to it is that it expires.
   redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)
   emit(id, 'kind', 'state', 'state', state, 'error', error)
+  if state ~= SUCCEEDED then
+    release_followers(id)
+    return
+  end
+  for _, follower in ipairs(followers_of(id)) do
+    answer_as(follower, id)
+  end
 end
 
 local function end_method(id, unit, state, error)
@@ -188,6 +233,29 @@ local function end_method(id, unit, state, error)
   local attempt = redis.call('HGET', key, unit .. ':attempt') or '0'
   emit(id, 'kind', 'method', 'unit', unit, 'state', state, 'error', error, 'attempt', attempt)
   return redis.call('HINCRBY', key, 'open', -1)
+end
+
+-- Gives an explanation the answer of another one.
+function answer_as(id, source)
+  local key, from = record_key(id), record_key(source)
+  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods')
+  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'reused', 1,
+    'explain:state', SUCCEEDED)
+  emit(id, 'kind', 'predictions', 'payload', made[1])
+  local expires = redis.call('HGET', key, 'expire_time')
+  for method = 0, made[3] - 1 do
+    local unit = integer(method)
+    for _, field in ipairs({':attempt', ':worker', ':start_time', ':progress'}) do
+      local value = redis.call('HGET', from, unit .. field)
+      if value then
+        redis.call('HSET', key, unit .. field, value)
+      end
+    end
+    redis.call('COPY', from .. ':result:' .. unit, key .. ':result:' .. unit, 'REPLACE')
+    keep(key .. ':result:' .. unit, expires)
+    end_method(id, unit, SUCCEEDED, '')
+  end
+  end_whole(id, SUCCEEDED, '')
 end
 
 -- Ends everything that is unfinished; the whole gets the same state and error.

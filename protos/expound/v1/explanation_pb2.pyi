@@ -136,6 +136,8 @@ class ExplainRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     OUTPUT_FIELD_NUMBER: _builtins.int
     VALIDATE_ONLY_FIELD_NUMBER: _builtins.int
+    FRESH_FIELD_NUMBER: _builtins.int
+    DETERMINISTIC_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model, as `models/NAME` or NAME. Unknown: NOT_FOUND."""
     seed: _builtins.int
@@ -150,6 +152,17 @@ class ExplainRequest(_message.Message):
     validate_only: _builtins.bool
     """Checks everything as if it were real, and enqueues nothing. The answer holds the resolved
     request and no name.
+    """
+    fresh: _builtins.bool
+    """Works on it anew, even where the same question has been answered. Else the answer to an
+    equal request of the same tenant, with the same inputs on the same weights, is given again, or
+    waited for while it is being made. Equal are requests that differ in nothing but `request_id`,
+    `wait`, `timeout` and `ttl`.
+    """
+    deterministic: _builtins.bool
+    """Never shares a batch with other requests, so that it gives the same bytes whenever the same
+    worker process answers it. Else the last digits of a score may depend on what else is in its
+    batch, as sums are ordered by the size of a batch.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
@@ -197,10 +210,12 @@ class ExplainRequest(_message.Message):
         ttl: _duration_pb2.Duration | None = ...,
         output: Global___OutputOptions | None = ...,
         validate_only: _builtins.bool = ...,
+        fresh: _builtins.bool = ...,
+        deterministic: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "output", b"output", "seed", b"seed", "target", b"target", "timeout", b"timeout", "ttl", b"ttl", "wait", b"wait"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "inputs", b"inputs", "methods", b"methods", "model", b"model", "output", b"output", "request_id", b"request_id", "seed", b"seed", "target", b"target", "timeout", b"timeout", "ttl", b"ttl", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_seed", b"_seed", "deterministic", b"deterministic", "fresh", b"fresh", "inputs", b"inputs", "methods", b"methods", "model", b"model", "output", b"output", "request_id", b"request_id", "seed", b"seed", "target", b"target", "timeout", b"timeout", "ttl", b"ttl", "validate_only", b"validate_only", "wait", b"wait"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__seed: _TypeAlias = _typing.Literal["seed"]  # noqa: Y015
     _WhichOneofArgType__seed: _TypeAlias = _typing.Literal["_seed", b"_seed"]  # noqa: Y015
@@ -217,9 +232,11 @@ class Input(_message.Message):
     IMAGE_FIELD_NUMBER: _builtins.int
     TENSOR_FIELD_NUMBER: _builtins.int
     image: _builtins.bytes
-    """An encoded image: JPEG, PNG, WebP, BMP, TIFF or GIF; of an animation, the first frame. It
-    is turned upright by its EXIF tag, brought to RGB (transparency over white, 16 bits
-    scaled to 8), then preprocessed as the model's entry says.
+    """An encoded image: JPEG, PNG, WebP, BMP or TIFF, of at most 50 million pixels; of up to
+    1000 frames or pages, the first. It is turned upright by its EXIF tag, brought to RGB
+    (transparency over white, 16 bits scaled to 8), then preprocessed as the model's entry
+    says. Workers read it: what is wrong with it fails the explanation, with
+    INVALID_ARGUMENT, reason INVALID_IMAGE and the path of this field.
     """
     @_builtins.property
     def tensor(self) -> _tensor_pb2.Tensor:
@@ -344,12 +361,17 @@ class Explanation(_message.Message):
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
     EXPIRE_TIME_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `explanations/ID`, ID of 32 hexadecimal digits. Empty after `validate_only`."""
     state: Global___State.ValueType
     """State of the whole."""
     sequence: _builtins.int
     """Sequence number of its newest event."""
+    reused: _builtins.bool
+    """Whether the answer is that of an earlier explanation to the same question, and no worker has
+    worked for it. What is said of attempts, workers and start times is that one's.
+    """
     @_builtins.property
     def request(self) -> Global___ExplainRequest:
         """The request as it runs: every default filled in, inputs left out."""
@@ -396,10 +418,11 @@ class Explanation(_message.Message):
         create_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
         expire_time: _timestamp_pb2.Timestamp | None = ...,
+        reused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "provenance", b"provenance", "request", b"request"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "name", b"name", "predictions", b"predictions", "provenance", b"provenance", "request", b"request", "results", b"results", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "error", b"error", "expire_time", b"expire_time", "name", b"name", "predictions", b"predictions", "provenance", b"provenance", "request", b"request", "results", b"results", "reused", b"reused", "sequence", b"sequence", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

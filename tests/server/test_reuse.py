@@ -1,0 +1,179 @@
+"""Reuse: a question that was answered, or is being answered, is not worked on again."""
+
+import asyncio
+import dataclasses
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+
+from expound import records
+from expound.v1 import explanation_pb2, tensor_pb2
+from expound.v1.explanation_service_pb2 import (
+    CancelExplanationRequest,
+    DeleteExplanationRequest,
+    WatchExplanationRequest,
+)
+from expound_server.settings import Settings
+from tests.server.calls import explain_request
+from tests.server.conftest import Server, running
+from tests.server.hand_worker import HandWorker, model
+
+SUCCEEDED, PENDING = explanation_pb2.STATE_SUCCEEDED, explanation_pb2.STATE_PENDING
+
+
+@pytest_asyncio.fixture
+async def server(settings: Settings, worker: HandWorker) -> AsyncIterator[Server]:
+    async with running(dataclasses.replace(settings, max_reuse_age_s=60)) as server:
+        yield server
+
+
+def _id(explanation: explanation_pb2.Explanation) -> str:
+    return explanation.name.removeprefix("explanations/")
+
+
+async def _ask(server: Server, **fields: object) -> explanation_pb2.Explanation:
+    request = explain_request("saliency", "lime")
+    request.MergeFrom(explanation_pb2.ExplainRequest(**fields))  # type: ignore[arg-type]
+    return await server.explanations.Explain(request)
+
+
+async def _answered(server: Server, worker: HandWorker) -> explanation_pb2.Explanation:
+    first = await _ask(server)
+    worker.work_off(_id(first), methods=2)
+    return first
+
+
+async def test_a_repeated_question_is_answered_at_once_without_a_worker(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await _answered(server, worker)
+    second = await _ask(server)
+    assert second.state == SUCCEEDED and second.reused and second.name != first.name
+    assert [result.state for result in second.results] == [SUCCEEDED, SUCCEEDED]
+    assert second.results[0].attributions[0].values.data
+    assert second.results[1].attempt == 1 and second.provenance.worker == "hand"
+    assert second.predictions[0].classes[0].label == "cat"
+
+
+async def test_its_watcher_sees_the_predictions_every_method_and_the_end(
+    server: Server, worker: HandWorker
+) -> None:
+    await _answered(server, worker)
+    second = await _ask(server)
+    watch = server.explanations.WatchExplanation(WatchExplanationRequest(name=second.name))
+    events = [event async for event in watch]
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [event.WhichOneof("event") for event in events] == [
+        "state_changed",
+        "predictions_ready",
+        "method_state_changed",
+        "method_state_changed",
+        "state_changed",
+    ]
+    assert events[-1].state_changed.state == SUCCEEDED
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"seed": 1},
+        {"target": explanation_pb2.Target(class_index=2)},
+        {"methods": [explain_request("grad_cam").methods[0]]},
+        {"output": explanation_pb2.OutputOptions(values_dtype=tensor_pb2.DATA_TYPE_FLOAT16)},
+        {"inputs": [explanation_pb2.Input(image=b"another")]},
+        {"fresh": True},
+    ],
+)
+async def test_another_question_is_worked_on(
+    server: Server, worker: HandWorker, other: dict[str, object]
+) -> None:
+    await _answered(server, worker)
+    asked = await _ask(server, **other)
+    assert asked.state == PENDING and not asked.reused
+    assert worker.claim(_id(asked)) == 1
+
+
+async def test_the_same_question_to_other_weights_is_worked_on(
+    server: Server, worker: HandWorker
+) -> None:
+    await _answered(server, worker)
+    changed = model("tiny")
+    changed.digest = "other weights"
+    worker.publish(changed)
+    asked = await _ask(server)
+    while asked.state != PENDING:  # the server reads the cards from time to time
+        asked = await _ask(server)
+
+
+async def test_equal_requests_in_flight_are_worked_on_once(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await _ask(server)
+    attempt = worker.claim(_id(first))
+    assert attempt == 1
+    waiting = explain_request("saliency", "lime", wait_s=30)
+    others = [asyncio.ensure_future(server.explanations.Explain(waiting)) for _ in range(3)]
+    followers = f"{records.record_key(_id(first))}:followers"
+    while await asyncio.to_thread(worker.redis.scard, followers) != 3:
+        pass
+    worker.predict(_id(first), attempt)
+    for unit in range(2):
+        claimed = worker.claim(_id(first), unit)
+        assert claimed
+        worker.succeed(_id(first), unit, claimed)
+    for other in await asyncio.gather(*others):
+        assert other.state == SUCCEEDED and other.reused
+        assert other.results[1].attributions[0].values.data
+        assert worker.claim(_id(other)) is None
+
+
+@pytest.mark.parametrize("end", ["cancel", "delete", "fail"])
+async def test_those_that_wait_are_worked_on_when_there_is_no_answer_for_them(
+    server: Server, worker: HandWorker, end: str
+) -> None:
+    first = await _ask(server)
+    attempt = worker.claim(_id(first))
+    assert attempt
+    second = await _ask(server)
+    assert worker.run("claim_ready", "default", "hand", "", "models/tiny", 8) == []
+    if end == "cancel":
+        await server.explanations.CancelExplanation(CancelExplanationRequest(name=first.name))
+    elif end == "delete":
+        await server.explanations.DeleteExplanation(DeleteExplanationRequest(name=first.name))
+    else:
+        claimed = worker.claim(_id(first), 0)
+        assert claimed
+        worker.fail(_id(first), 0, claimed)
+        claimed = worker.claim(_id(first), 1)
+        assert claimed
+        worker.succeed(_id(first), 1, claimed)
+    [(claimed_id, *_)] = worker.run("claim_ready", "default", "hand", "", "models/tiny", 8)
+    assert claimed_id.decode() == _id(second)
+    third = await _ask(server)
+    assert third.state == PENDING
+
+
+async def test_cancelling_one_that_waits_leaves_the_other_alone(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await _ask(server)
+    second = await _ask(server)
+    await server.explanations.CancelExplanation(CancelExplanationRequest(name=second.name))
+    worker.work_off(_id(first), methods=2)
+    assert worker.record(_id(first))[b"state"] == str(int(SUCCEEDED)).encode()
+    cancelled = str(int(explanation_pb2.STATE_CANCELLED)).encode()
+    assert worker.record(_id(second))[b"state"] == cancelled
+
+
+def test_another_tenants_answer_is_not_reused(worker: HandWorker) -> None:
+    worker.create("a", question="q", tenant="one")
+    worker.work_off("a")
+    assert worker.create("b", question="q", tenant="two") == ("created", "b")
+    assert worker.create("c", question="q", tenant="one") == ("reused", "c")
+
+
+def test_an_answer_that_is_too_old_is_not_reused(worker: HandWorker) -> None:
+    worker.create("a", question="q")
+    worker.work_off("a")
+    assert worker.create("b", question="q", max_reuse_age_ms=0) == ("created", "b")
