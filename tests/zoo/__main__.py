@@ -43,8 +43,8 @@ def main() -> int:
     done = results.read(_UNFINISHED)
     for name in names:
         _examine(name, done)
-    cells = results.merged(results.read(), done)
-    results.write(cells)
+    results.write(results.merged(results.read(), done))
+    cells = results.read()  # rounded, as the page is to say what the file says
     tables.write(cells)
     _UNFINISHED.unlink()
     print(tables.summary(cells), tables.captums_summary(cells), sep="\n\n")

@@ -18,11 +18,10 @@ def test_every_method_has_a_trial() -> None:
     assert set(TRIALS) == set(METHODS)
 
 
-def test_every_classifier_of_the_table_has_all_cells_and_most_are_there() -> None:
+def test_every_small_classifier_and_the_two_vit_b_are_there_with_all_cells() -> None:
     found = {(cell.model, cell.method) for cell in CELLS}
     models = {cell.model for cell in CELLS}
-    # Five of those below 60 million parameters are still to be run.
-    assert len({*classifiers(), "vit_b_16", "vit_b_32"} - models) <= 5
+    assert models >= {*classifiers(), "vit_b_16", "vit_b_32"}
     assert found == {(model, method) for model in models for method in (*TRIALS, *BESIDE)}
     assert len(CELLS) == len(found)
 
