@@ -35,6 +35,8 @@ from expound_server.watches import Watches
 
 _log = logging.getLogger(__name__)
 
+_MAX_PENDING_CALLS = 100_000
+
 _SERVICES = (
     explanation_service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name,
     model_service_pb2.DESCRIPTOR.services_by_name["ModelService"].full_name,
@@ -160,6 +162,9 @@ def _options(settings: Settings) -> list[tuple[str, int]]:
         # gRPC spreads the ages by a tenth, so that not all come back at once.
         ("grpc.max_connection_age_ms", round(settings.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", round(settings.grace_s * 1000)),
+        # Of more calls than 1000 that come at once gRPC would cancel some, without a reason.
+        ("grpc.server.max_pending_requests", _MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", _MAX_PENDING_CALLS),
         # Two servers on one port would share its calls without a word.
         ("grpc.so_reuseport", 0),
         # A dead peer is noticed after 20 + 5 s; without the ping timeout it would take a minute.

@@ -1,4 +1,4 @@
-"""Runs the benchmarks: ``python -m tests.bench [round_trip perturbation throughput deep_lift]``.
+"""Runs the benchmarks: ``python -m tests.bench [NAME...]``; ``--help`` lists the names.
 
 Prints a table for each and writes the rows to ``tests/bench/results/MACHINE.json``. Machines are
 shared and noisy: each row compares things that were measured in turns in one run, and what counts
@@ -15,7 +15,17 @@ import torch
 
 from expound_client import Client, Support
 from expound_worker.memory import keep_freed_memory
-from tests.bench import deep_lift, perturbation, round_trip, throughput
+from tests.bench import (
+    callers,
+    deep_lift,
+    estimators,
+    interference,
+    perturbation,
+    reuse,
+    round_trip,
+    throughput,
+    watchers,
+)
 from tests.bench.table import Table
 from tests.processes import wait_until
 from tests.service import Service
@@ -25,6 +35,11 @@ BENCHMARKS = {
     "perturbation": perturbation.run,
     "throughput": throughput.run,
     "deep_lift": deep_lift.run,
+    "callers": callers.run,
+    "interference": interference.run,
+    "reuse": reuse.run,
+    "watchers": watchers.run,
+    "estimators": estimators.run,
 }
 
 
