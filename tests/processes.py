@@ -42,6 +42,18 @@ def wait_until(condition: Callable[[], bool], what: str, timeout_s: float = 60) 
         time.sleep(0.02)
 
 
+def children(process: int) -> list[int]:
+    """Ids of the processes that a process has started and that it still has."""
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(child) for each in lists for child in each.read_text().split()]
+
+
+def resident_bytes(process: int) -> int:
+    """Memory that a process has at present."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 class Process:
     """A child process whose output goes to a log file; killed with its whole process group."""
 

@@ -5,6 +5,7 @@
     CallError
     ├── Unauthenticated
     ├── InvalidRequest
+    ├── MalformedRequest
     ├── ModelNotFound
     ├── MethodNotImplemented
     ├── MethodUnsupported
@@ -73,6 +74,17 @@ class InvalidRequest(CallError):
         first, others = violations[0], len(violations) - 1
         also = f" (and {others} more)" if others else ""
         super().__init__(f"{first.field}: {first.description}{also}", violations=violations)
+
+
+class MalformedRequest(CallError):
+    """The bytes of the request are no message of the contract."""
+
+    reason = Reason.INVALID_FIELD
+
+    def __init__(self, what: str) -> None:
+        super().__init__(
+            f"the request cannot be read: {what}; make it with the .proto files of this version"
+        )
 
 
 class ModelNotFound(CallError):

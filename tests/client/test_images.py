@@ -11,6 +11,7 @@ from expound_client.errors import ExpoundError
 from expound_client.images import SeenImage
 from expound_client.inputs import to_input
 from expound_client.models import Model
+from expound_worker.decoding.pixels import decode
 from expound_worker.images import prepare
 from expound_worker.models.preprocessing import Preprocessing
 from tests.client import canned
@@ -55,7 +56,7 @@ def test_a_seen_image_is_what_entered_the_network(
         interpolation=interpolation,
     )
     source = to_input(webp(noise(*size).convert("RGBA")))
-    entered = prepare(source, 0, preprocessing).numpy()
+    entered = prepare(source, 0, preprocessing, decode).numpy()
     mean, std = (
         np.reshape(preprocessing.mean, (-1, 1, 1)),
         np.reshape(preprocessing.std, (-1, 1, 1)),

@@ -1,5 +1,6 @@
 """Entries of models.toml are read whole, or refused with the place and what is allowed."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -29,6 +30,9 @@ def write(folder: Path, text: str) -> Path:
         (HEAD + "sped = 3\n", "unknown `sped`"),
         (HEAD + 'weights = "none.safetensors"\n', "there is no file"),
         (HEAD + 'weights = "model.pickle"\n', ".safetensors or .pth"),
+        (HEAD + 'weights = "model.pt2"\n', ".safetensors or .pth"),
+        (HEAD + 'weights_sha256 = "00"\n', "64 hexadecimal digits"),
+        (HEAD + f'weights_sha256 = "{"0" * 64}"\n', "there are no `weights` to check"),
         (HEAD + 'seed = "x"\n', "`seed` must be a int"),
         (HEAD + "[models.m.input]\nshape = [2, 4, 4]\n", "input.shape"),
         (HEAD + "[models.m.input]\nstd = [0, 1, 1]\n", "std > 0"),
@@ -70,11 +74,23 @@ def test_a_pickle_that_calls_something_is_not_loaded(tmp_path: Path) -> None:
         load(entry)
 
 
-def test_weights_with_another_digest_are_not_loaded(tmp_path: Path) -> None:
-    safetensors.torch.save_file({"a": torch.zeros(1)}, tmp_path / "weights.safetensors")
-    text = HEAD + 'weights = "weights.safetensors"\nweights_sha256 = "00"\n' + SMALL
+@pytest.mark.parametrize("suffix", ["safetensors", "pth"])
+def test_weights_are_loaded_if_they_have_the_digest_of_their_entry(
+    tmp_path: Path, suffix: str
+) -> None:
+    state = get_model("resnet18", weights=None, num_classes=5).state_dict()
+    path = tmp_path / f"weights.{suffix}"
+    save = torch.save if suffix == "pth" else safetensors.torch.save_file
+    save(state, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = f'{HEAD}weights = "weights.{suffix}"\nweights_sha256 = "{digest.upper()}"\n{SMALL}'
+    entry = read_entries(write(tmp_path, text))[0]
+    load(entry)
+    damaged = bytearray(path.read_bytes())
+    damaged[-1] ^= 1
+    path.write_bytes(damaged)
     with pytest.raises(EntryError, match="SHA-256"):
-        load(read_entries(write(tmp_path, text))[0])
+        load(entry)
 
 
 def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:

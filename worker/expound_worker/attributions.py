@@ -8,6 +8,11 @@ from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, tensor_pb2
 from expound_worker.methods.method import Answer, MethodError
 
+_PROOFS = (
+    "output", "baseline_output", "convergence_delta", "completeness_error", "standard_error",
+    "weights", "standard_errors", "intercept", "r_squared",
+)  # fmt: skip
+
 
 def to_attribution(
     answer: Answer,
@@ -18,10 +23,12 @@ def to_attribution(
     """Packs an answer as the caller wants it.
 
     Raises:
-        MethodError: the map holds NaN or infinity, and so is no explanation.
+        MethodError: the map, or a number that it is judged by, is NaN or infinity, and so is no
+            explanation.
     """
     if not np.isfinite(answer.values).all():
         raise MethodError(Reason.NOT_FINITE, "the attribution holds NaN or infinity")
+    _check_proof(answer)
     attribution = _without_maps(answer, input_index, target)
     attribution.values.CopyFrom(to_tensor(_as_wanted(answer.values, output)))
     if answer.segments is not None:
@@ -31,7 +38,24 @@ def to_attribution(
             "the map is zero everywhere: this method finds nothing that speaks for or against the "
             "target"
         )
+    elif np.ptp(answer.values) == 0:
+        attribution.warnings.append(
+            "the map is the same everywhere: this method finds nothing that tells one part of the "
+            "image from another"
+        )
     return attribution
+
+
+def _check_proof(answer: Answer) -> None:
+    """Raises MethodError when a number beside the map is NaN or infinity."""
+    for name in _PROOFS:
+        value = getattr(answer, name)
+        if value is not None and not np.isfinite(value).all():
+            raise MethodError(
+                Reason.NOT_FINITE,
+                f"its {name} is NaN or infinity: the model gives such scores between the baseline "
+                "and the image; choose another baseline, or a method without one",
+            )
 
 
 def to_partial(

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 
 import redis
 from redis.backoff import NoBackoff
@@ -12,6 +13,7 @@ from expound import tasks
 from expound.v1 import worker_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker import explain, perturb
+from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.jobs import Jobs
 from expound_worker.leases import Leases
@@ -49,10 +51,14 @@ class Device:
         )
         self._store = Store(client, settings.worker)
         self._leases = Leases(self._store)
+        self._decode = Decoder()
         self._models = Registry.load(settings.models, settings.pool)
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
         self._loop = DeviceLoop(self._explain_ready, self._listen)
-        self._job_models = self._models.forwarding(self._loop.forward)
+        forward = self._loop.forward
+        self._job_models = {
+            alone: self._models.forwarding(partial(forward, alone=alone)) for alone in (False, True)
+        }
         self._jobs = Jobs(MAX_JOBS, self._perturb, self._next_job)
         self._capabilities: dict[str, Sequence[Capability]] = {
             model.name: capabilities_at_load(model) for model in self._models
@@ -79,6 +85,7 @@ class Device:
         self._loop.stop()
         self._leases.stop()
         self._heartbeat.stop()
+        self._decode.close()
 
     def explain(self, explanation_id: str) -> None:
         """Looks whether an explanation waits for the unit ``explain``, and runs it then."""
@@ -103,7 +110,7 @@ class Device:
                 self._leases.held([work.unit for work in works]),
                 self._no_jobs() if again else nullcontext(),
             ):
-                explain.run(works, self._models, self._hand_out)
+                explain.run(works, self._models, self._decode, self._hand_out)
         return bool(works)
 
     @contextmanager
@@ -128,4 +135,5 @@ class Device:
             return
         again = work.unit.attempt > 1
         with self._leases.held([work.unit]), self._jobs.alone() if again else nullcontext():
-            perturb.run(work, method_index, self._job_models, self._jobs.stopping)
+            models = self._job_models[work.request.deterministic]
+            perturb.run(work, method_index, models, self._decode, self._jobs.stopping)

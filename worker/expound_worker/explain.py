@@ -19,7 +19,7 @@ from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
-from expound_worker.images import digest, prepare
+from expound_worker.images import Decode, digest, prepare
 from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.methods.method import Batch, MethodError
@@ -48,7 +48,7 @@ class _Explanation:
     """The pass that predicted, kept for methods that go on from it; of other explanations too."""
 
 
-def run(works: Sequence[Work], models: Registry, hand_out: HandOut) -> None:
+def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandOut) -> None:
     """Predicts, explains by gradients, and hands out every other method.
 
     What is wrong with one explanation does not touch the others: an error before its first method
@@ -57,10 +57,11 @@ def run(works: Sequence[Work], models: Registry, hand_out: HandOut) -> None:
     Args:
         works: the unit ``explain`` of explanations of one model, with the same methods and seed.
         models: the worker's models.
+        decode: decodes encoded images.
         hand_out: called for every method that others are to run.
     """
     store = works[0].unit.store
-    explanations = _predict(store, works, models)
+    explanations = _predict(store, works, models, decode)
     names = [method.WhichOneof("method") for method in works[0].request.methods]
     others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
     done = [[_predicting(explanation)] for explanation in explanations]
@@ -104,11 +105,19 @@ def _call(store: Store, *calls: Sequence[Sequence[Call]]) -> list[Any]:
     return [list(islice(answers, len(some)))[-1] for some in of_each]
 
 
-def _predict(store: Store, works: Sequence[Work], models: Registry) -> list[_Explanation]:
+def _predict(
+    store: Store, works: Sequence[Work], models: Registry, decode: Decode
+) -> list[_Explanation]:
     """Reads the images and predicts; explanations for which that fails are ended."""
-    explanations, failures = [], []
-    outcomes = in_halves(partial(_predict_together, models), works)
-    for work, outcome in zip(works, outcomes, strict=True):
+    explanations, read, failures = [], [], []
+    for work in works:
+        # Each by itself: an image that takes long before it fails is not to be read again.
+        try:
+            read.append((work, _read(work, models, decode)))
+        except Exception as error:
+            failures.append(work.unit.failing_all(describe(error)))
+    outcomes = in_halves(partial(_predict_together, models), read)
+    for (work, _), outcome in zip(read, outcomes, strict=True):
         if isinstance(outcome, Exception):
             failures.append(work.unit.failing_all(describe(outcome)))
         else:
@@ -117,12 +126,20 @@ def _predict(store: Store, works: Sequence[Work], models: Registry) -> list[_Exp
     return explanations
 
 
-def _predict_together(models: Registry, works: Sequence[Work]) -> list[_Explanation]:
-    model = find_model(works[0].request, models)
-    images = [
-        [prepare(source, number, model.preprocessing) for number, source in enumerate(inputs)]
-        for inputs in (work.request.inputs for work in works)
+def _read(work: Work, models: Registry, decode: Decode) -> list[Tensor]:
+    """What enters the network of each input."""
+    preprocessing = find_model(work.request, models).preprocessing
+    return [
+        prepare(source, number, preprocessing, decode)
+        for number, source in enumerate(work.request.inputs)
     ]
+
+
+def _predict_together(
+    models: Registry, read: Sequence[tuple[Work, list[Tensor]]]
+) -> list[_Explanation]:
+    works, images = zip(*read, strict=True)
+    model = find_model(works[0].request, models)
     inputs = torch.stack([image for some in images for image in some]).to(model.device)
     sizes = [len(some) for some in images]
     forward = Forward.run(model, inputs) if _shares(works[0].request, inputs, model) else None

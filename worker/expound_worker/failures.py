@@ -9,6 +9,7 @@ from google.rpc import status_pb2
 from expound.reasons import Reason, status
 from expound_worker.images import InputError
 from expound_worker.methods.method import MethodError
+from expound_worker.models.output import OutputError
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ def describe(error: Exception, method_path: str = "") -> status_pb2.Status:
             Reason.OUT_OF_MEMORY,
             "the device has not enough memory for this; ask for fewer samples or inputs",
         )
+    if isinstance(error, OutputError):
+        return status(Reason.MODEL_ERROR, str(error))
     incident = secrets.token_hex(8)
     logger.error("error %s", incident, exc_info=error)
     return status(

@@ -8,16 +8,16 @@ _M_MMAP_MAX = -4
 _KEEP_BYTES = 2**31 - 1
 
 
-def keep_freed_memory() -> None:
+def keep_freed_memory(keep_bytes: int = _KEEP_BYTES) -> None:
     """Tells glibc's malloc to reuse large blocks instead of giving them back to the system.
 
     Each activation of a large batch is such a block; taking it anew costs a page fault for every 4
     KiB, which on a CPU made batches of 8 and more two to three times as slow. The process keeps
-    its peak of memory in return. Does nothing where the C library is not glibc.
+    up to `keep_bytes` that are free in return. Does nothing where the C library is not glibc.
     """
     if not sys.platform.startswith("linux"):
         return
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, _KEEP_BYTES)
+        mallopt(_M_TRIM_THRESHOLD, keep_bytes)

@@ -11,7 +11,7 @@ from expound_worker.attributions import to_attribution, to_partial
 from expound_worker.checkpoints import Scores, checkpointed
 from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
-from expound_worker.images import prepare
+from expound_worker.images import Decode, prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer
 from expound_worker.models.registry import Registry
@@ -22,14 +22,16 @@ PROGRESS_PERIOD_S = 0.25
 CHECK_PERIOD_S = 0.05
 
 
-def run(work: Work, index: int, models: Registry, stopping: threading.Event) -> None:
+def run(
+    work: Work, index: int, models: Registry, decode: Decode, stopping: threading.Event
+) -> None:
     """Runs method number `index` of the request on every input, and writes what it finds.
 
     When the worker stops, or needs the device for itself, the method is given back.
     """
     try:
         try:
-            result = _attribute(work, index, models, Scores(work.unit, stopping))
+            result = _attribute(work, index, models, decode, Scores(work.unit, stopping))
         except Stopped:
             raise
         except Released:
@@ -46,7 +48,7 @@ def run(work: Work, index: int, models: Registry, stopping: threading.Event) -> 
 
 
 def _attribute(
-    work: Work, index: int, models: Registry, scores: Scores
+    work: Work, index: int, models: Registry, decode: Decode, scores: Scores
 ) -> explanation_pb2.MethodResult:
     request = work.request
     model = checkpointed(find_model(request, models), scores)
@@ -56,7 +58,7 @@ def _attribute(
     result = explanation_pb2.MethodResult()
     progress = _Progress(work.unit, method.key, len(request.inputs), scores)
     for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
-        image = prepare(source, number, model.preprocessing).to(model.device)
+        image = prepare(source, number, model.preprocessing, decode).to(model.device)
         with torch.inference_mode():
             answers = PERTURBATION_METHODS[name].attribute(
                 model,

@@ -9,10 +9,10 @@ import grpc
 from grpc.aio import ServerInterceptor, ServicerContext
 
 Context: TypeAlias = ServicerContext[Any, Any]
-_Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 # The services next to ours, health and reflection, are probed all the time and left alone.
-_OURS = "/expound.v1."
+OURS = "/expound.v1."
 
 
 class CallInterceptor(ServerInterceptor):
@@ -24,20 +24,20 @@ class CallInterceptor(ServerInterceptor):
 
     async def intercept_service(
         self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["_Handler | None"]],
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable["Handler | None"]],
         handler_call_details: grpc.HandlerCallDetails,
-    ) -> "_Handler | None":
+    ) -> "Handler | None":
         """Wraps the handler of a call."""
         handler = await continuation(handler_call_details)
         method = handler_call_details.method
-        if handler is None or not method.startswith(_OURS):
+        if handler is None or not method.startswith(OURS):
             return handler
         codec = (handler.request_deserializer, handler.response_serializer)
         if handler.response_streaming:
             return grpc.unary_stream_rpc_method_handler(self._stream(method, handler), *codec)
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler), *codec)
 
-    def _unary(self, method: str, handler: _Handler) -> Callable[[Any, Context], Awaitable[Any]]:
+    def _unary(self, method: str, handler: Handler) -> Callable[[Any, Context], Awaitable[Any]]:
         answer: Any = handler.unary_unary
 
         async def call(request: Any, context: Context) -> Any:
@@ -47,7 +47,7 @@ class CallInterceptor(ServerInterceptor):
         return call
 
     def _stream(
-        self, method: str, handler: _Handler
+        self, method: str, handler: Handler
     ) -> Callable[[Any, Context], AsyncIterator[Any]]:
         answer: Any = handler.unary_stream
 

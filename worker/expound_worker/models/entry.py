@@ -1,5 +1,6 @@
 """The entries of ``models.toml``: what is written there, checked."""
 
+import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,7 @@ class Entry:
         torchvision: name of a torchvision builder ("resnet50"); empty for a Python one.
         arguments: keyword arguments of the builder.
         weights: file of weights, ``.safetensors`` or ``.pth``; None: those that the builder makes.
-        weights_sha256: SHA-256 that the file must have; empty: not checked.
+        weights_sha256: SHA-256 that the file must have, hexadecimal; empty: not checked.
         seed: seed of the weights that a builder draws at random.
         labels: the labels; empty for none.
         preprocessing: how an image becomes an input.
@@ -86,13 +87,14 @@ class _Table:
             raise self._error("must have either `builder` or `torchvision`")
         if builder and builder.count(":") != 1:
             raise self._error(f"`builder` must be MODULE:CALLABLE, not {builder!r}")
+        weights = self._weights()
         entry = Entry(
             name=self._name,
             builder=builder,
             torchvision=torchvision,
             arguments=self._take("arguments", dict, {}),
-            weights=self._weights(),
-            weights_sha256=self._take("weights_sha256", str, "").lower(),
+            weights=weights,
+            weights_sha256=self._weights_sha256(weights),
             seed=self._take("seed", int, 0),
             labels=self._labels(),
             preprocessing=self._preprocessing(),
@@ -114,6 +116,14 @@ class _Table:
         if not path.is_file():
             raise self._error(f"`weights`: there is no file {path}")
         return path
+
+    def _weights_sha256(self, weights: Path | None) -> str:
+        given: str = self._take("weights_sha256", str, "").lower()
+        if given and not re.fullmatch("[0-9a-f]{64}", given):
+            raise self._error(f"`weights_sha256` must be 64 hexadecimal digits, not {given!r}")
+        if given and weights is None:
+            raise self._error("`weights_sha256` is given, but there are no `weights` to check")
+        return given
 
     def _labels(self) -> tuple[str, ...]:
         given = self._table.pop("labels", [])

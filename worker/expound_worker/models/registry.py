@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import io
 import logging
 import sys
 from collections.abc import Callable, Iterator
@@ -18,6 +19,7 @@ from expound_worker.models.batch_size import BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
+from expound_worker.models.output import check_output
 
 logger = logging.getLogger(__name__)
 
@@ -70,6 +72,7 @@ def load(entry: Entry) -> Model:
     except Exception as error:
         raise EntryError(f"[models.{entry.name}]: {type(error).__name__}: {error}") from error
     class_count = logits.shape[1]
+    check_output(module, class_count)
     if entry.labels and len(entry.labels) != class_count:
         raise EntryError(
             f"[models.{entry.name}]: `labels` has {len(entry.labels)} labels, but the model has "
@@ -113,12 +116,16 @@ def _build(entry: Entry) -> nn.Module:
 
 
 def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
-    if sha256 and hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+    # Read once, so that what is checked is what is loaded.
+    content = path.read_bytes()
+    if sha256 and hashlib.sha256(content).hexdigest() != sha256:
         raise EntryError(f"{path}: its SHA-256 is not `weights_sha256`")
     if path.suffix == ".safetensors":
-        tensors: dict[str, Tensor] = safetensors.torch.load_file(path)
+        tensors: dict[str, Tensor] = safetensors.torch.load(content)
         return tensors
-    state: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    state: dict[str, Tensor] = torch.load(
+        io.BytesIO(content), map_location="cpu", weights_only=True
+    )
     return state
 
 

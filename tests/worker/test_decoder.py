@@ -1,0 +1,206 @@
+"""Images are decoded in processes of their own, whose ends are not the worker's."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import numpy as np
+import pytest
+import skimage.data
+from PIL import Image
+
+from expound_worker.decoding import pixels
+from expound_worker.decoding.decoder import Decoder
+from expound_worker.decoding.errors import DecodeError
+from tests.processes import children, wait_until
+
+PHOTO = Image.fromarray(skimage.data.chelsea())
+
+# What the decoding process runs, its decoders changed: images named after a fault have it.
+FAULTY = """
+import os, signal
+from expound_worker.decoding import process
+
+decode = process.decode
+faults = {
+    b"deadly": os.abort,
+    b"killed": lambda: os.kill(os.getpid(), signal.SIGKILL),
+    b"endless": lambda: [None for _ in iter(int, 1)],
+    b"torn": lambda: os.kill(os.getpid(), signal.SIGTERM),
+}
+
+def faulty(encoded):
+    faults.get(encoded, int)()
+    return decode(encoded)
+
+process.decode = faulty
+"""
+RUN = "\nprocess.main()"
+
+
+def jpeg(size: tuple[int, int] = (64, 48)) -> bytes:
+    buffer = io.BytesIO()
+    PHOTO.resize(size).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def faulty(change: str = "") -> list[str]:
+    return [sys.executable, "-c", FAULTY + change + RUN]
+
+
+def gone(process: int) -> bool:
+    """Whether there is no such process, or one that has ended and nobody has asked about."""
+    try:
+        status = Path(f"/proc/{process}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return status.rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.fixture
+def decode() -> Iterator[Decoder]:
+    """A decoder whose processes have the faults above."""
+    with closing(Decoder(faulty(), timeout_s=10)) as decoder:
+        yield decoder
+
+
+@pytest.fixture
+def sound() -> Iterator[Decoder]:
+    """A decoder as workers have it."""
+    with closing(Decoder()) as decoder:
+        yield decoder
+    assert children(os.getpid()) == []
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
+def test_the_pixels_are_those_of_a_decoder_in_this_process(sound: Decoder, form: str) -> None:
+    buffer = io.BytesIO()
+    PHOTO.save(buffer, form)
+    decoded = sound(buffer.getvalue())
+    assert decoded.mode == "RGB"
+    assert np.array_equal(np.asarray(decoded), np.asarray(pixels.decode(buffer.getvalue())))
+
+
+def test_a_decoded_image_stays_as_it_is_when_others_are_decoded(sound: Decoder) -> None:
+    first = sound(jpeg())
+    before = np.array(first)
+    sound(jpeg((300, 200)))
+    assert np.array_equal(np.asarray(first), before)
+
+
+def test_what_is_wrong_with_an_image_is_told(sound: Decoder) -> None:
+    with pytest.raises(DecodeError, match="send one of JPEG, PNG, WebP, BMP, TIFF"):
+        sound(b"GIF89a")
+    assert sound(jpeg()).size == (64, 48)
+
+
+@pytest.mark.parametrize("image", [b"deadly", b"killed"])
+def test_an_image_that_ends_its_process_fails_alone(decode: Decoder, image: bytes) -> None:
+    with pytest.raises(DecodeError, match="ends the program that reads it"):
+        decode(image)
+    assert decode(jpeg()).size == (64, 48)
+
+
+def test_an_endless_decode_is_ended_and_the_next_image_is_decoded() -> None:
+    with closing(Decoder(faulty(), timeout_s=5)) as decode:
+        with pytest.raises(DecodeError, match="longer than 5 s"):
+            decode(b"endless")
+        assert decode(jpeg()).size == (64, 48)
+
+
+def test_a_process_that_is_killed_meanwhile_costs_nothing(sound: Decoder) -> None:
+    sound(jpeg())
+    (process,) = children(os.getpid())
+    os.kill(process, signal.SIGKILL)
+    wait_until(lambda: gone(process), "the process being gone")
+    assert sound(jpeg()).size == (64, 48)
+
+
+def test_a_process_that_is_killed_in_mid_decode_is_replaced(sound: Decoder) -> None:
+    sound(jpeg())
+    (process,) = children(os.getpid())
+    os.kill(process, signal.SIGSTOP)
+    with ThreadPoolExecutor(1) as pool:
+        decoding = pool.submit(sound, jpeg())
+        os.kill(process, signal.SIGKILL)
+        assert decoding.result(30).size == (64, 48)
+
+
+def test_a_process_that_no_longer_answers_is_replaced() -> None:
+    with closing(Decoder(timeout_s=5)) as decode:
+        decode(jpeg())
+        (process,) = children(os.getpid())
+        os.kill(process, signal.SIGSTOP)
+        with pytest.raises(DecodeError, match="longer than 5 s"):
+            decode(jpeg() + bytes(10_000_000))  # more than its socket holds
+        assert gone(process)
+        assert decode(jpeg()).size == (64, 48)
+
+
+def test_threads_decode_side_by_side(sound: Decoder) -> None:
+    sizes = [(16 + 3 * n, 8 + 2 * n) for n in range(40)]
+    images = [jpeg(size) for size in sizes]
+    together = threading.Barrier(4)
+
+    def run(number: int) -> list[tuple[int, int]]:
+        together.wait(30)
+        return [sound(image).size for image in images[number::4]]
+
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(run, range(4)))
+    assert decoded == [sizes[number::4] for number in range(4)]
+    assert len(children(os.getpid())) <= 4
+
+
+def test_an_image_that_needs_too_much_memory_is_refused() -> None:
+    buffer = io.BytesIO()
+    Image.new("RGBA", (7000, 7000), (1, 2, 3, 4)).save(buffer, "PNG", compress_level=1)
+    little = faulty("process.MAX_MEMORY_BYTES = 500_000_000")
+    with closing(Decoder(little, timeout_s=30)) as decode:
+        with pytest.raises(DecodeError, match="more memory than a decoder may have"):
+            decode(buffer.getvalue())
+        assert decode(jpeg()).size == (64, 48)
+
+
+def test_it_is_the_worker_alone_that_ends_a_process(decode: Decoder) -> None:
+    with pytest.raises(DecodeError, match="send one of"):
+        decode(b"torn")
+
+
+@pytest.mark.parametrize("image", [b"", b"endless"], ids=["idle", "in mid decode"])
+def test_a_process_ends_with_its_worker(image: bytes) -> None:
+    program = f"""
+import sys, threading
+from expound_worker.decoding.decoder import Decoder
+decode = Decoder({faulty("process._ALARM_S = 2")!r}, timeout_s=60)
+print("started", flush=True)
+decode({image!r} or sys.stdin.buffer.read())
+"""
+    worker = subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    with worker:
+        assert worker.stdout is not None
+        assert worker.stdout.readline() == b"started\n"
+        (process,) = children(worker.pid)
+        worker.kill()
+    wait_until(lambda: gone(process), "the decoding process being gone", 20)
+
+
+def test_a_process_knows_no_secret_and_loads_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXPOUND_REDIS_URL", "redis://:fe8sG2xQ@127.0.0.1")
+    with closing(Decoder()) as decode:
+        decode(jpeg())
+        (process,) = children(os.getpid())
+        # Compared outside of the assertion, which would print the whole of it.
+        told = b"fe8sG2xQ" in Path(f"/proc/{process}/environ").read_bytes()
+        loaded = "libtorch" in Path(f"/proc/{process}/maps").read_text()
+        assert not told
+        assert not loaded
