@@ -25,10 +25,11 @@ Keys, all under ``expound:``
 ``images:TENANT``           string   time (µs) at which the images asked for are paid for, at the
                                      tenant's limit of images a minute; absent when it has passed
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
-``ready:POOL``              zset     ids that no worker has taken, by time of creation
+``ready:POOL``              zset     ids that no worker has taken, by turn
 ``ready:POOL:GROUP``        zset     those of them that can run as one batch
-``jobs:POOL``               zset     ``ID UNIT`` of methods that no worker has taken, by time of
-                                     creation
+``jobs:POOL``               zset     ``ID UNIT`` of methods that no worker has taken, by turn
+``turn:QUEUE``              string   turn of what was last taken from one of these two
+``turn:QUEUE:TENANT``       string   turn that the tenant's next has in it, unless it has passed
 ``leases``                  zset     ``ID UNIT`` of open units by the time until which they are
                                      somebody's, a worker's or a ticket's
 ``worker:WORKER``           string   serialised ``WorkerCard`` of a live worker
@@ -45,8 +46,8 @@ without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` 
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``reused`` (1 where
 another explanation gave the answer), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
-``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress`` (serialised
-``MethodProgressed`` without partial maps).
+``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
+(serialised ``MethodProgressed`` without partial maps).
 
 Fields of an event: ``time`` (microseconds) and ``kind``: ``state`` (with ``state``, ``error``),
 ``predictions`` (with ``payload``), ``method`` (with ``unit``, ``state``, ``error``, ``attempt``),

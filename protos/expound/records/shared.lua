@@ -64,7 +64,7 @@ local function emit(id, ...)
 end
 
 -- Where explanations wait for a worker of their pool: all of them, and those of a group, which can
--- run as one batch. Scores are times of creation.
+-- run as one batch. Scores are turns.
 local function ready_key(pool)
   return PREFIX .. 'ready:' .. pool
 end
@@ -91,10 +91,42 @@ local function unlease(id, unit)
   redis.call('ZREM', LEASES, id .. ' ' .. unit)
 end
 
+-- Tenants take turns: start-time fair queueing (Goyal et al., 1996). The clock of a queue is the turn of
+-- what was taken from it last. What comes has the turn behind its tenant's last one, as far behind as
+-- that one has inputs, but none that has passed; and keeps it for as long as it lives.
+local TURNS_MS = 3600000
+
+local function clock_key(queue)
+  return PREFIX .. 'turn:' .. queue
+end
+
+local function turn(queue, id, unit)
+  local key, field = record_key(id), unit .. ':turn'
+  local given = redis.call('HGET', key, field)
+  if given then
+    return given
+  end
+  local record, clock = redis.call('HMGET', key, 'tenant', 'inputs'), clock_key(queue)
+  local behind = clock .. ':' .. record[1]
+  local own = math.max(tonumber(redis.call('GET', clock) or 0), tonumber(redis.call('GET', behind) or 0))
+  redis.call('SET', behind, integer(own + record[2]), 'PX', TURNS_MS)
+  redis.call('PEXPIRE', clock, TURNS_MS)
+  redis.call('HSET', key, field, integer(own))
+  return integer(own)
+end
+
+local function take_turn(queue, id, unit)
+  local taken, clock = redis.call('HGET', record_key(id), unit .. ':turn'), clock_key(queue)
+  if taken and tonumber(taken) > tonumber(redis.call('GET', clock) or 0) then
+    redis.call('SET', clock, taken, 'PX', TURNS_MS)
+  end
+end
+
 local function ready(id)
-  local record = redis.call('HMGET', record_key(id), 'pool', 'group', 'create_time')
-  redis.call('ZADD', ready_key(record[1]), record[3], id)
-  redis.call('ZADD', group_key(record[1], record[2]), record[3], id)
+  local record = redis.call('HMGET', record_key(id), 'pool', 'group')
+  local own = turn(ready_key(record[1]), id, 'explain')
+  redis.call('ZADD', ready_key(record[1]), own, id)
+  redis.call('ZADD', group_key(record[1], record[2]), own, id)
 end
 
 local function unready(id)
@@ -109,8 +141,8 @@ local function jobs_key(pool)
 end
 
 local function offer(id, unit)
-  local record = redis.call('HMGET', record_key(id), 'pool', 'create_time')
-  redis.call('ZADD', jobs_key(record[1]), record[2], id .. ' ' .. unit)
+  local queue = jobs_key(redis.call('HGET', record_key(id), 'pool'))
+  redis.call('ZADD', queue, turn(queue, id, unit), id .. ' ' .. unit)
   lease(id, unit, LEASE_US)
 end
 
@@ -121,7 +153,7 @@ end
 -- Takes a pending unit for a worker; gives the attempt, or nil when there is nothing to take.
 local function claim(id, unit, worker, within_explain)
   local key = record_key(id)
-  local record = redis.call('HMGET', key, 'state', unit .. ':state')
+  local record = redis.call('HMGET', key, 'state', unit .. ':state', 'pool')
   if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
     return nil
   end
@@ -130,9 +162,11 @@ local function claim(id, unit, worker, within_explain)
     unit .. ':start_time', integer(now_us()))
   if unit == 'explain' then
     unready(id)
+    take_turn(ready_key(record[3]), id, unit)
     lease(id, unit, LEASE_US)
   elseif not within_explain then
     unoffer(id, unit)
+    take_turn(jobs_key(record[3]), id, unit)
     lease(id, unit, LEASE_US)
   end
   if record[1] == PENDING then

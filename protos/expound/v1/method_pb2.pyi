@@ -1513,7 +1513,7 @@ class Lime(_message.Message):
         """Not given: ORTHOGONAL."""
         SAMPLING_ORTHOGONAL: Lime._Sampling.ValueType  # 1
         """Compositions with their complements, in orthogonal arrays, and the weights that the fit
-        would have over all compositions: as good as the library's with twice as many.
+        would have over all compositions: about as good as the library's with 1.6 to 2 times as many.
         """
         SAMPLING_LIME: Lime._Sampling.ValueType  # 2
         """As the lime library draws and fits them: its own weights."""
@@ -1525,7 +1525,7 @@ class Lime(_message.Message):
     """Not given: ORTHOGONAL."""
     SAMPLING_ORTHOGONAL: Lime.Sampling.ValueType  # 1
     """Compositions with their complements, in orthogonal arrays, and the weights that the fit
-    would have over all compositions: as good as the library's with twice as many.
+    would have over all compositions: about as good as the library's with 1.6 to 2 times as many.
     """
     SAMPLING_LIME: Lime.Sampling.ValueType  # 2
     """As the lime library draws and fits them: its own weights."""

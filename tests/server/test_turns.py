@@ -1,0 +1,65 @@
+"""Turns: what one tenant asks for does not keep another waiting."""
+
+from expound import records, tasks
+from tests.server.hand_worker import HandWorker
+
+
+def _take(worker: HandWorker, count: int) -> list[str]:
+    """Ids in the order in which a worker takes them, one by one."""
+    taken = []
+    for _ in range(count):
+        [(explanation_id, *_)] = worker.run(
+            "claim_ready", tasks.DEFAULT_POOL, "hand", "", "models/tiny", 1
+        )
+        taken.append(explanation_id.decode())
+    return taken
+
+
+def _flood(worker: HandWorker, tenant: str, count: int) -> list[str]:
+    ids = [f"{tenant}{number:03}" for number in range(count)]
+    for each in ids:
+        worker.create(each, tenant=tenant, digest=each)
+    return ids
+
+
+def test_the_first_of_a_tenant_does_not_wait_behind_anothers_thousand(worker: HandWorker) -> None:
+    flood = _flood(worker, "a", 1000)
+    assert _take(worker, 500) == flood[:500]
+    _flood(worker, "b", 3)
+    taken = _take(worker, 6)
+    assert [each[0] for each in taken].count("b") == 3
+    assert taken[0][0] == "b" or taken[1][0] == "b"
+
+
+def test_those_of_one_tenant_are_taken_in_their_order(worker: HandWorker) -> None:
+    first = _flood(worker, "a", 20)
+    assert _take(worker, 20) == first
+
+
+def test_a_tenant_that_asked_for_much_long_ago_owes_nothing(worker: HandWorker) -> None:
+    _flood(worker, "a", 50)
+    _take(worker, 50)
+    _flood(worker, "b", 50)
+    _take(worker, 50)
+    worker.create("a-again", tenant="a", digest="a")
+    _flood(worker, "c", 50)
+    assert "a-again" in _take(worker, 3)
+
+
+def test_jobs_take_turns_too(worker: HandWorker) -> None:
+    for explanation_id in (*_flood(worker, "a", 20), *_flood(worker, "b", 2)):
+        attempt = worker.claim(explanation_id)
+        assert attempt
+        worker.run("offer", explanation_id, attempt, "0")
+    jobs = records.jobs_key(tasks.DEFAULT_POOL)
+    waiting: list[bytes] = worker.redis.zrange(jobs, 0, 3)  # type: ignore[assignment]  # sync client
+    assert [each[:1] for each in waiting].count(b"b") == 2
+
+
+def test_what_was_given_back_keeps_its_turn(worker: HandWorker) -> None:
+    flood = _flood(worker, "a", 5)
+    attempt = worker.claim(flood[0])
+    assert attempt
+    worker.run("release", flood[0], "explain", attempt)
+    worker.run("sweep", 3, 10)
+    assert _take(worker, 2) == flood[:2]
