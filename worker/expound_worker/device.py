@@ -25,6 +25,7 @@ from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
 from expound_worker.settings import Settings
 from expound_worker.store import Store
+from expound_worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 
@@ -64,6 +65,7 @@ class Device:
             model.name: capabilities_at_load(model) for model in self._models
         }
         self._heartbeat = Heartbeat(self._store, self._card(), settings.heartbeat_file)
+        self._watchdog = Watchdog(self._loop.step_s, settings.max_step_s)
         self._prober = Prober(client, self._models, self._learn)
 
     def start(self) -> None:
@@ -73,6 +75,7 @@ class Device:
         self._loop.start(listening=tasks.GRADIENT in kinds)
         self._jobs.start(listening=tasks.PERTURBATION in kinds)
         self._heartbeat.start()
+        self._watchdog.start()
         self._prober.start()
         names = ", ".join(model.name for model in self._models)
         logger.info("worker %s serves %s", self._settings.worker, names)
@@ -83,6 +86,7 @@ class Device:
         self._prober.stop()
         self._jobs.stop()
         self._loop.stop()
+        self._watchdog.stop()
         self._leases.stop()
         self._heartbeat.stop()
         self._decode.close()

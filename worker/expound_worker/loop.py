@@ -3,6 +3,7 @@
 import logging
 import os
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
@@ -56,6 +57,7 @@ class DeviceLoop:
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
         self._cores = torch.get_num_threads()
+        self._step_started_s: float | None = None
         self._runner = threading.Thread(target=self._run_or_exit, name="device-loop", daemon=True)
         self._listener = threading.Thread(target=self._hear, name="listener", daemon=True)
 
@@ -79,6 +81,11 @@ class DeviceLoop:
             self._stopping = True
             self._changed.notify_all()
         self._runner.join()
+
+    def step_s(self) -> float:
+        """For how long it has been at what it does now; 0 when it does nothing."""
+        started_s = self._step_started_s
+        return 0.0 if started_s is None else time.monotonic() - started_s
 
     def look(self, explanation_id: str) -> None:
         """Makes the loop look whether an explanation is there to be taken; returns behind that."""
@@ -134,12 +141,14 @@ class DeviceLoop:
     def _run(self) -> None:
         torch.set_num_threads(self._cores)
         while True:
+            self._step_started_s = None
             with self._changed:
                 self._changed.wait_for(self._has_work)
                 ticket = self._tickets.popleft() if self._tickets else None
                 heard = self._heard
                 if self._stopping and not (ticket or heard or self._chunks):
                     return
+            self._step_started_s = time.monotonic()
             if ticket is not None:
                 self._answer(*ticket)
             elif heard is not None:
@@ -153,7 +162,7 @@ class DeviceLoop:
     def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
         try:
             while self._run_ready(explanation_id):
-                pass
+                self._step_started_s = time.monotonic()
             looked.set_result(None)
         except Exception as error:
             looked.set_exception(error)
@@ -161,7 +170,7 @@ class DeviceLoop:
     def _run_heard(self, explanation_id: str) -> None:
         try:
             while self._run_ready(explanation_id):
-                pass
+                self._step_started_s = time.monotonic()
         except redis.RedisError as error:
             logger.warning("Redis is away: %s", error)
         except Exception:

@@ -23,6 +23,8 @@ class Settings:
         pool: pool whose models it serves and whose queues it takes work from.
         kinds: kinds of work it takes, "gradient" or "perturbation" or both, comma-separated.
         heartbeat_file: file that it touches while it lives; empty for none.
+        max_step_s: for how long the device may be at one step, a batch of gradients or a forward
+            pass; then it counts as hung, and the process begins anew.
         worker: identity of the worker.
     """
 
@@ -31,17 +33,19 @@ class Settings:
     pool: str = tasks.DEFAULT_POOL
     kinds: str = ",".join(KINDS)
     heartbeat_file: str = "/tmp/expound-worker-heartbeat"
+    max_step_s: float = 600.0
     worker: str = f"{socket.gethostname()}:{os.getpid()}"
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Reads ``EXPOUND_REDIS_URL``, ``EXPOUND_MODELS`` and so on; defaults where unset."""
         given = {name: environment.get(_variable(name)) for name in cls.__dataclass_fields__}
-        return cls(**{name: value for name, value in given.items() if value})
+        # Every setting is of the type of its default.
+        return cls(**{name: type(getattr(cls, name))(it) for name, it in given.items() if it})
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which `from_environment` makes the same settings."""
-        return {_variable(name): value for name, value in asdict(self).items()}
+        return {_variable(name): str(value) for name, value in asdict(self).items()}
 
     def queues(self) -> list[str]:
         """Queues it takes work from, the more urgent first."""
