@@ -544,8 +544,8 @@ class Lime(Method):
             so. Absent: there is no such limit. Above 0 to 86400 seconds.
         sampling: How compositions of segments are drawn, and fitted: "orthogonal" (compositions
             with their complements, in orthogonal arrays, and the weights that the fit would
-            have over all compositions: as good as the library's with twice as many), "lime" (as
-            the lime library draws and fits them: its own weights).
+            have over all compositions: about as good as the library's with 1.6 to 2 times as
+            many), "lime" (as the lime library draws and fits them: its own weights).
     """
 
     _message = method_pb2.Lime

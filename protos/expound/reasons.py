@@ -46,6 +46,8 @@ class Reason(StrEnum):
     """The explanation was cancelled."""
     REDIS_UNAVAILABLE = "REDIS_UNAVAILABLE"
     """The store of explanations does not answer."""
+    REDIS_FULL = "REDIS_FULL"
+    """The store of explanations has no memory left for more."""
     SERVER_STOPPING = "SERVER_STOPPING"
     """The server is draining; another one, or the same later, goes on."""
     MESSAGE_TOO_LARGE = "MESSAGE_TOO_LARGE"
@@ -82,6 +84,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.EXPIRED: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.CANCELLED: grpc.StatusCode.CANCELLED,
     Reason.REDIS_UNAVAILABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.REDIS_FULL: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.SERVER_STOPPING: grpc.StatusCode.UNAVAILABLE,
     Reason.MESSAGE_TOO_LARGE: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.QUOTA_EXCEEDED: grpc.StatusCode.RESOURCE_EXHAUSTED,

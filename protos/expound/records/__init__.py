@@ -61,6 +61,13 @@ DOORBELL = f"{PREFIX}doorbell"
 DOORBELL_PROGRESS = f"{DOORBELL}:progress"
 EXPLAIN_UNIT = "explain"
 
+# A Redis that is full refuses a script's writes that take memory, unless it has written before.
+# So `create` begins with one that takes memory, of nothing, and the others with one that does not:
+# new work is refused before anything of it is stored, and what was accepted can be ended.
+_REFUSED_WHEN_FULL = "redis.call('SETRANGE', KEYS[1] .. 'nothing', 0, '')\n"
+_RUN_WHEN_FULL = "redis.call('DEL', KEYS[1] .. 'nothing')\n"
+_READING = {"workers"}
+
 
 def record_key(explanation_id: str) -> str:
     """Key of an explanation's record."""
@@ -167,4 +174,7 @@ def script(name: str) -> str:
     KEYS[1] is `PREFIX` for each of them.
     """
     folder = files(__package__)
-    return (folder / "shared.lua").read_text() + (folder / f"{name}.lua").read_text()
+    own = (folder / f"{name}.lua").read_text()
+    if name not in _READING:
+        own = (_REFUSED_WHEN_FULL if name == "create" else _RUN_WHEN_FULL) + own
+    return (folder / "shared.lua").read_text() + own

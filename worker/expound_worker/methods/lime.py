@@ -12,8 +12,9 @@ from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
 from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.engine import Scorer, check_plan_size, pixel_map, prepare
-from expound_worker.perturbation.functionals import lime_slopes
+from expound_worker.perturbation.functionals import LimeMasks, lime_slopes
 from expound_worker.perturbation.lime_fit import LimeFit
+from expound_worker.perturbation.lime_selection import most_influential
 from expound_worker.perturbation.paired_weights import PairedWeights
 from expound_worker.perturbation.pairs import orthogonal_pairs
 from expound_worker.perturbation.surrogate import FitQuality, check_neighbours, poor_fit
@@ -32,7 +33,10 @@ class Lime:
     With `ORTHOGONAL` sampling masks come in pairs with their complements, as rows of orthogonal
     arrays (`orthogonal_pairs`). The weights are those that the regression would have over all 2^M
     masks, as a Gaussian process knows them that has learned the score (`PairedWeights`,
-    `lime_slopes`). It reaches the error of lime with half of the evaluations or fewer.
+    `lime_slopes`); with `n_features`, those of the segments that lime would choose
+    (`most_influential`). Of EfficientNet-Lite0 on five photos of 20 to 31 segments, 128, 256 and
+    500 evaluations had mean relative errors of 0.32, 0.23 and 0.17; lime had 0.32, 0.22 and 0.155
+    with twice as many.
 
     With `LIME` sampling masks are drawn as `lime.lime_image` draws them, and fitted by
     `lime.lime_base`, whose ridge penalty of 1 makes the weights a little smaller (`LimeFit`).
@@ -87,6 +91,7 @@ class _Slopes:
         sizes = pairs.sum(axis=1)
         drawn = self._kernel[np.concatenate([[count], sizes, count - sizes])]
         check_neighbours(drawn, parameters.kernel_width)
+        self._masks = LimeMasks.of(count, parameters.kernel_width)
         self._weights = PairedWeights(
             lime_slopes(count, parameters.kernel_width), list(Parity), pairs, scorer.target_count
         )
@@ -109,9 +114,10 @@ class _Slopes:
         if not self._weights.enough:
             return []
         weights, errors = self._weights.estimate()
-        left_out = np.argsort(-np.abs(weights), axis=0)[self._n_features :]
-        for values in (weights, errors):
-            np.put_along_axis(values, left_out, 0.0, axis=0)
+        weights = np.stack(
+            [most_influential(w, self._n_features, self._masks) for w in weights.T], 1
+        )
+        errors[weights == 0] = 0.0
         intercepts, r_squared = self._quality.of(weights)
         segments = self._scorer.segments
         return [

@@ -64,21 +64,44 @@ def lime_slopes(segment_count: int, kernel_width: float) -> Functional:
     ``d(z) = 1 - sqrt(|z| / M)``. Under ``k`` as probabilities the segments all have one variance
     and one covariance, so that the normal equations ``cov(z, z) b = cov(z, f)`` are solved at once.
     """
+    mask = LimeMasks.of(segment_count, kernel_width)
     sizes = np.arange(segment_count + 1)
-    distances = 1 - np.sqrt(sizes / segment_count)
-    logarithms = _log_binomial(segment_count) - (distances / kernel_width) ** 2 / 2
-    probabilities = np.exp(logarithms - logarithms.max())
-    probabilities /= probabilities.sum()
     kept = sizes / segment_count
-    mean = probabilities @ kept
-    both = probabilities @ (kept * (sizes - 1)) / (segment_count - 1)
-    covariance = both - mean**2
-    variance = mean - both  # of one segment beside its covariance with the others
-    common = covariance / (variance + segment_count * covariance)
+    mean, variance = mask.probabilities @ kept, mask.variance
+    common = mask.covariance / (variance + segment_count * mask.covariance)
     common_part = common * (sizes - segment_count * mean)
-    inside = probabilities * kept * (1 - mean - common_part) / variance
-    outside = probabilities * (1 - kept) * (-mean - common_part) / variance
+    inside = mask.probabilities * kept * (1 - mean - common_part) / variance
+    outside = mask.probabilities * (1 - kept) * (-mean - common_part) / variance
     return Functional(inside, outside)
+
+
+@dataclass(frozen=True, eq=False)
+class LimeMasks:
+    """All masks, weighted by LIME's kernel.
+
+    Attributes:
+        probabilities: (M + 1,) share of the masks of each size in the weight of all.
+        covariance: of two segments' being kept.
+        variance: of one's being kept, less that covariance.
+    """
+
+    probabilities: NDArray[np.float64]
+    covariance: float
+    variance: float
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def of(segment_count: int, kernel_width: float) -> "LimeMasks":
+        """Those of M segments."""
+        sizes = np.arange(segment_count + 1)
+        distances = 1 - np.sqrt(sizes / segment_count)
+        logarithms = _log_binomial(segment_count) - (distances / kernel_width) ** 2 / 2
+        probabilities = np.exp(logarithms - logarithms.max())
+        probabilities /= probabilities.sum()
+        kept = sizes / segment_count
+        mean = float(probabilities @ kept)
+        both = float(probabilities @ (kept * (sizes - 1))) / (segment_count - 1)
+        return LimeMasks(probabilities, both - mean**2, mean - both)
 
 
 def _log_binomial(count: int) -> NDArray[np.float64]:

@@ -22,11 +22,12 @@ class PairedWeights:
     """A functional of the score, estimated from pairs as they come.
 
     A constant has no weights, and so the score is measured from the middle of image and baseline.
-    A Gaussian process learns the score from the first 512 pairs and gives the weights (`Process`).
-    What it leaves over is then estimated, without bias, from all pairs that follow (`Residuals`;
-    Witter, Liu and Musco, 2025, "Regression-Adjusted Monte Carlo Estimators for Shapley Values and
-    Probabilistic Values"), and counts as much as it is sure: with ``V`` the variance of the one and
-    ``S`` that of the other, by ``V / (V + S)``. With all pairs the weights are exact.
+    Gaussian processes, one for each part, learn the score from the first 512 pairs and give the
+    weights (`Process`). What they leave over is then estimated, without bias, from all pairs that
+    follow (`Residuals`; Witter, Liu and Musco, 2025, "Regression-Adjusted Monte Carlo Estimators
+    for Shapley Values and Probabilistic Values"), and counts as much as it is sure: with ``V`` the
+    variance of the one and ``S`` that of the other, by ``V / (V + S)``. With all pairs the weights
+    are exact.
     """
 
     def __init__(
@@ -38,7 +39,10 @@ class PairedWeights:
     ) -> None:
         """Begins without scores; (P, M) `pairs` holds one mask of each pair in their order."""
         self._pairs = np.concatenate([np.ones((1, pairs.shape[1]), dtype=bool), pairs])
-        self._parts = [_Part(functional, parity, target_count) for parity in parities]
+        self._functional = functional
+        self._parities = np.array(parities)
+        self._processes = [Process(functional, parity, target_count) for parity in parities]
+        self._residuals: Residuals | None = None
         self._waiting = np.empty((0, target_count))
         self._middle = np.zeros(target_count)
         self._done = 0
@@ -69,55 +73,58 @@ class PairedWeights:
         both = both - self._middle
         masks = self._pairs[self._done : self._done + pairs]
         self._done += pairs
-        for part in self._parts:
-            part.add(masks, (both[:, 0] + int(part.parity) * both[:, 1]) / 2)
+        self._learn(masks, both[:, 0] + self._parities[:, None, None] * both[:, 1])
+
+    def _learn(self, masks: NDArray[np.bool_], doubled: NDArray[np.float64]) -> None:
+        """Takes in (parts, n, T) twice the parts' values of n pairs."""
+        values = doubled / 2
+        room = max(1 + _LEARNED - self._processes[0].count, 0)
+        if room > 0:
+            for process, part in zip(self._processes, values, strict=True):
+                process.add(masks[:room], part[:room])
+        if len(masks) <= room:
+            return
+        if self._residuals is None:
+            seen = self._pairs[: 1 + _LEARNED]
+            self._residuals = Residuals(
+                self._functional, self._parities, seen, self._middle.shape[0]
+            )
+        foreseen = [process.predict(masks[room:]) for process in self._processes]
+        self._residuals.add(masks[room:], values[:, room:] - foreseen)
 
     def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(M, T) weights, and their standard errors: 1.96 of them to both sides hold 95 %."""
-        weights, variances = zip(*(part.estimate() for part in self._parts), strict=True)
+        weights = np.sum([process.weights for process in self._processes], axis=0)
+        variances = np.sum([process.variances for process in self._processes], axis=0)
+        variances *= self._together()
+        if self._residuals is not None and self._residuals.enough:
+            left, spread = self._residuals.estimate()
+            uncertain = variances.sum(axis=0)
+            total = uncertain + spread.sum(axis=0)
+            trust = np.divide(uncertain, total, out=np.ones_like(total), where=total > 0)
+            weights = weights + trust * left
+            variances = (1 - trust) ** 2 * variances + trust**2 * spread
         if self._done > 2 ** (self._pairs.shape[1] - 1) - 1:
-            return sum(weights), np.zeros_like(weights[0])
-        return sum(weights), widened(np.sqrt(sum(variances)), self._done - 1)
+            return weights, np.zeros_like(weights)
+        return weights, widened(np.sqrt(variances), self._done - 1)
+
+    def _together(self) -> NDArray[np.float64]:
+        """(T,) variance of the sum of both parts, over the sum of their variances.
+
+        Where a score varies more among large masks than among small ones, or less, the errors of
+        its two parts at one pair go together. How much is seen in how both miss the same pairs; not
+        in that of the ends, which chance has not chosen.
+        """
+        influences, errors = zip(*(process.misses() for process in self._processes), strict=True)
+        influence, error = np.array(influences)[:, 1:], np.array(errors)[:, 1:]
+        products = np.einsum("pnm,qnm->pqn", influence, influence)
+        covariances = np.einsum("pqn,pnt,qnt->pqt", products, error, error)
+        alone, together = np.einsum("ppt->t", covariances), covariances.sum(axis=(0, 1))
+        ratio: NDArray[np.float64] = together / np.where(alone > 0, alone, 1)
+        return np.where(alone > 0, ratio, 1)
 
 
 def widened(errors: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:
     """Standard errors that were estimated with few degrees of freedom, for normal intervals."""
     factor = stdtrit(freedom, 0.975) / _NORMAL_95
     return errors * float(factor)
-
-
-class _Part:
-    """The even or the odd part of the score."""
-
-    def __init__(self, functional: Functional, parity: Parity, target_count: int) -> None:
-        self.parity = parity
-        self._functional = functional
-        self._process = Process(functional, parity, target_count)
-        self._seen: list[NDArray[np.bool_]] = []
-        self._residuals: Residuals | None = None
-        self._target_count = target_count
-
-    def add(self, masks: NDArray[np.bool_], values: NDArray[np.float64]) -> None:
-        """Takes in the part's (n, T) values of n pairs."""
-        room = 1 + _LEARNED - self._process.count
-        if room > 0:
-            self._process.add(masks[:room], values[:room])
-            self._seen.append(masks[:room])
-            masks, values = masks[room:], values[room:]
-        if len(masks) == 0:
-            return
-        if self._residuals is None:
-            seen = np.concatenate(self._seen)
-            self._residuals = Residuals(self._functional, self.parity, seen, self._target_count)
-        self._residuals.add(masks, values - self._process.predict(masks))
-
-    def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(M, T) weights and variances."""
-        weights, variances = self._process.weights, self._process.variances
-        if self._residuals is None or not self._residuals.enough:
-            return weights, variances
-        left, spread = self._residuals.estimate()
-        uncertain = variances.sum(axis=0)
-        total = uncertain + spread.sum(axis=0)
-        trust = np.divide(uncertain, total, out=np.ones_like(total), where=total > 0)
-        return weights + trust * left, (1 - trust) ** 2 * variances + trust**2 * spread

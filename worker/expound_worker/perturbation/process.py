@@ -1,11 +1,17 @@
 """A Gaussian process over coalitions, which turns scores into weights and how sure they are."""
 
+from functools import partial
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy import linalg
 
 from expound_worker.perturbation.covariance import ROUGH, Covariance, Effects, Parity, signs_of
 from expound_worker.perturbation.functionals import Functional
+
+# Scores are finite: the engine sees to that.
+cholesky = partial(linalg.cholesky, lower=True, check_finite=False)
+solve_triangular = partial(linalg.solve_triangular, lower=True, check_finite=False)
 
 
 class Process:
@@ -22,7 +28,7 @@ class Process:
     has parts for main effects, main effects that change with the coalition's size, the size
     itself, interactions (the smooth part ``exp(-10 h / M)`` holds those of every order), and for
     what is rough. Its scale is that of the innovations, which are the errors of predicting each
-    observation from those before it; so the variances are checked by the model itself.
+    observation from those before it: so the variances answer to what is observed.
 
     It takes observations as they come. Each one's part that was not foreseen changes the weights by
     its gain: nothing is fitted anew. Where all pairs are observed the weights are exact, since the
@@ -40,7 +46,8 @@ class Process:
         self._effects = Effects.of(functional, parity)
         self._variance = np.full(segment_count, self._effects.prior_variance)
         self._signs = np.empty((0, segment_count))
-        self._whitener = np.empty((0, 0))
+        self._root = np.empty((0, 0))
+        self._surprise = 1.0
         self._gains = np.empty((0, segment_count))
         self._innovations = np.empty((0, target_count))
         self.weights = np.zeros((segment_count, target_count))
@@ -63,27 +70,32 @@ class Process:
         foreseen = self._whitened(signs)
         surprise = self._covariance(signs, signs) - foreseen.T @ foreseen
         surprise[np.diag_indices_from(surprise)] += ROUGH
-        root = cholesky(surprise, lower=True)
+        root = cholesky(surprise)
 
         def unforeseen(new: NDArray[np.float64], old: NDArray[np.float64]) -> NDArray[np.float64]:
-            whitened: NDArray[np.float64] = solve_triangular(
-                root, new - foreseen.T @ old, lower=True
-            )
+            whitened: NDArray[np.float64] = solve_triangular(root, new - foreseen.T @ old)
             return whitened
 
         gains = unforeseen(self._effects(masks), self._gains)
         innovations = unforeseen(values, self._innovations)
         self.weights = self.weights + gains.T @ innovations
         self._variance -= (gains**2).sum(axis=0)
-        new, old = len(masks), self.count
-        whitener = np.zeros((old + new, old + new))
-        whitener[:old, :old] = self._whitener
-        whitener[old:, :old] = unforeseen(np.zeros((new, old)), self._whitener)
-        whitener[old:, old:] = solve_triangular(root, np.eye(new), lower=True)
-        self._whitener = whitener
+        self._root = np.block([[self._root, np.zeros_like(foreseen)], [foreseen.T, root]])
+        self._surprise = float(np.diag(surprise).mean())
         self._signs = np.concatenate([self._signs, signs])
         self._gains = np.concatenate([self._gains, gains])
         self._innovations = np.concatenate([self._innovations, innovations])
+
+    def misses(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """(n, M) influence of each observation on the weights, and its (n, T) errors.
+
+        The errors are those of foretelling it from all others, as sure as the last observations
+        were foretold. Of an error of the weights each observation's share is the product of both.
+        """
+        both = np.column_stack([self._gains, self._innovations])
+        solved = solve_triangular(self._root, both, trans="T")
+        influence, missed = np.split(solved, [self._gains.shape[1]], axis=1)
+        return influence, missed * self._surprise
 
     def predict(self, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, T) values of the part as foreseen at masks that are not observed."""
@@ -92,5 +104,6 @@ class Process:
 
     def _whitened(self, signs: NDArray[np.float64]) -> NDArray[np.float64]:
         """(count, n) covariances with the observations, in terms of their innovations."""
-        whitened: NDArray[np.float64] = self._whitener @ self._covariance(self._signs, signs)
+        covariances = self._covariance(self._signs, signs)
+        whitened: NDArray[np.float64] = solve_triangular(self._root, covariances)
         return whitened

@@ -3,7 +3,6 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.functionals import Functional
 from expound_worker.perturbation.pairs import pairs_of_size
 
@@ -23,14 +22,21 @@ class Residuals:
     def __init__(
         self,
         functional: Functional,
-        parity: Parity,
+        parities: NDArray[np.int64],
         seen: NDArray[np.bool_],
         target_count: int,
     ) -> None:
-        """Begins without pairs; the surrogate has `seen` (n, M), and is exact there."""
+        """Begins without pairs; the surrogate has `seen` (n, M), and is exact there.
+
+        Args:
+            functional: what is estimated.
+            parities: (parts,) parts of the score that it is asked of.
+            seen: (n, M) one mask of each pair that the surrogate has learned from.
+            target_count: T.
+        """
         segment_count = functional.segment_count
         self._functional = functional
-        self._parity = parity
+        self._parities = parities[:, None, None]
         total = pairs_of_size(segment_count)
         sizes = _lesser_sizes(seen)
         self._left = np.maximum(total - np.bincount(sizes, minlength=len(total)), 0)
@@ -40,6 +46,8 @@ class Residuals:
         self._counts = np.zeros(len(total))
         self._sums = np.zeros((len(total), segment_count, target_count))
         self._squares = np.zeros_like(self._sums)
+        self._usual_parts = self._mean_square_parts()
+        self._usual = np.zeros((len(parities), target_count))
 
     @property
     def enough(self) -> bool:
@@ -47,10 +55,11 @@ class Residuals:
         return bool(self._counts.sum() >= _FEWEST)
 
     def add(self, masks: NDArray[np.bool_], residuals: NDArray[np.float64]) -> None:
-        """Takes in the (n, T) residuals of n pairs."""
+        """Takes in the (parts, n, T) residuals of n pairs."""
         shares = self._functional.shares
-        parts = shares(masks) + int(self._parity) * shares(~masks)
-        terms = parts[:, :, None] * residuals[:, None, :]
+        parts = shares(masks) + self._parities * shares(~masks)
+        terms = np.einsum("pnm,pnt->nmt", parts, residuals)
+        self._usual += (residuals**2).sum(axis=1)
         sizes = _lesser_sizes(masks)
         np.add.at(self._counts, sizes, 1)
         np.add.at(self._sums, sizes, terms)
@@ -61,12 +70,22 @@ class Residuals:
         counts, shares = self._counts[:, None, None], self._shares[:, None, None]
         drawn = np.maximum(counts, 1)
         means = self._sums / drawn
-        spread = self._squares.sum(axis=0) / self._counts.sum()
+        # Of a size with one pair or none, what residuals of the usual size would make of it.
+        spread = np.einsum("pk,pt->kt", self._usual_parts, self._usual / self._counts.sum())
         own = (self._squares - counts * means**2) / np.maximum(counts - 1, 1)
-        variances = np.where(counts > 1, own, spread)
+        variances = np.where(counts > 1, own, spread[:, None])
         unseen = 1 - np.minimum(self._counts / np.maximum(self._left, 1), 1)[:, None, None]
         weights: NDArray[np.float64] = (shares * means).sum(axis=0)
         return weights, (shares**2 * variances / drawn * unseen).sum(axis=0)
+
+    def _mean_square_parts(self) -> NDArray[np.float64]:
+        """(parts, M // 2 + 1) of a segment's shares in a pair, by the size of the lesser mask."""
+        inside, outside = self._functional.share_by_size()
+        kept = np.arange(len(inside)) / self._functional.segment_count
+        parities = self._parities[:, 0]
+        held, not_held = inside + parities * outside[::-1], outside + parities * inside[::-1]
+        squares = kept * held**2 + (1 - kept) * not_held**2
+        return squares[:, : len(self._left)]
 
 
 def _lesser_sizes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
