@@ -78,7 +78,7 @@ class KernelShap:
 class _Values:
     """The estimator of Shapley values from leverage-sampled pairs."""
 
-    growth = 1.0
+    growth = 1.1
 
     def __init__(self, scorer: Scorer, n_samples: int, seed: int) -> None:
         self._scorer = scorer

@@ -80,7 +80,7 @@ class Lime:
 class _Slopes:
     """The estimator of LIME's slopes from orthogonal pairs."""
 
-    growth = 1.0
+    growth = 1.1
 
     def __init__(self, scorer: Scorer, parameters: method_pb2.Lime, seed: int) -> None:
         count = scorer.segment_count

@@ -46,6 +46,7 @@ class PairedWeights:
         self._waiting = np.empty((0, target_count))
         self._middle = np.zeros(target_count)
         self._done = 0
+        self._unlearned: list[NDArray[np.float64]] = []
 
     @property
     def plan(self) -> NDArray[np.bool_]:
@@ -71,13 +72,17 @@ class PairedWeights:
             both[0] = both[0, ::-1]
             self._middle = both[0].mean(axis=0)
         both = both - self._middle
-        masks = self._pairs[self._done : self._done + pairs]
         self._done += pairs
-        self._learn(masks, both[:, 0] + self._parities[:, None, None] * both[:, 1])
+        # Learned when weights are asked for: many at once take less time than few and few.
+        self._unlearned.append(both[:, 0] + self._parities[:, None, None] * both[:, 1])
 
-    def _learn(self, masks: NDArray[np.bool_], doubled: NDArray[np.float64]) -> None:
-        """Takes in (parts, n, T) twice the parts' values of n pairs."""
-        values = doubled / 2
+    def _learn(self) -> None:
+        """Learns from the pairs that came since it was last done."""
+        if not self._unlearned:
+            return
+        values = np.concatenate(self._unlearned, axis=1) / 2  # (parts, n, T)
+        self._unlearned = []
+        masks = self._pairs[self._done - values.shape[1] : self._done]
         room = max(1 + _LEARNED - self._processes[0].count, 0)
         if room > 0:
             for process, part in zip(self._processes, values, strict=True):
@@ -94,6 +99,7 @@ class PairedWeights:
 
     def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """(M, T) weights, and their standard errors: 1.96 of them to both sides hold 95 %."""
+        self._learn()
         weights = np.sum([process.weights for process in self._processes], axis=0)
         variances = np.sum([process.variances for process in self._processes], axis=0)
         variances *= self._together()
