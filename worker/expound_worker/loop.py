@@ -224,5 +224,4 @@ class DeviceLoop:
 def _forward(chunks: Sequence[_Chunk]) -> list[Tensor]:
     sizes = [len(chunk.inputs) for chunk in chunks]
     inputs = torch.cat([chunk.inputs for chunk in chunks]) if len(chunks) > 1 else chunks[0].inputs
-    logits: Tensor = chunks[0].model.module(inputs)
-    return list(torch.split(logits, sizes))
+    return list(torch.split(chunks[0].model.run(inputs), sizes))

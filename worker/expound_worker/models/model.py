@@ -58,6 +58,7 @@ class Model:
         layers: its layers whose output is a map, in the order in which they run.
         batch_size: number of images in one forward pass, where it is fastest.
         chunk_size: number of images in one forward pass of a job that others wait behind.
+        memory_format: in which the inputs of `run` are fastest.
         forward: runs a forward pass elsewhere, in place of `module`.
     """
 
@@ -73,6 +74,7 @@ class Model:
     layers: tuple[Layer, ...] = field(repr=False)
     batch_size: int
     chunk_size: int
+    memory_format: torch.memory_format = torch.contiguous_format
     forward: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -85,9 +87,15 @@ class Model:
         return self.labels[index] if self.labels else str(index)
 
     @torch.inference_mode()
+    def run(self, inputs: Tensor) -> Tensor:
+        """Logits (N, classes) of one batch (N, C, H, W), no gradient."""
+        logits: Tensor = self.module(inputs.contiguous(memory_format=self.memory_format))
+        return logits
+
+    @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient."""
-        forward = self.forward or self.module
+        forward = self.forward or self.run
         return torch.cat([forward(batch) for batch in torch.split(inputs, self.batch_size)])
 
     def probabilities(self, inputs: Tensor, targets: Tensor) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
+from expound_worker.models import memory_format
 from expound_worker.models.batch_size import BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.layers import find_layers
@@ -96,6 +97,7 @@ def load(entry: Entry) -> Model:
         layers=find_layers(module, input_shape, device),
         batch_size=sizes.batch_size,
         chunk_size=sizes.chunk_size,
+        memory_format=memory_format.fastest(module, input_shape, device, sizes.chunk_size),
     )
 
 
