@@ -105,7 +105,7 @@ class Doorbell:
             try:
                 await self._listen()
             except RedisError as error:
-                _log.warning("doorbell lost: %s", error)
+                _log.debug("doorbell lost: %s", error)  # health tells of Redis, and once
                 self.ring_all()
             check_cancelled()
             await asyncio.sleep(_RECONNECT_DELAY_S)

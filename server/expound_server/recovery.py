@@ -26,7 +26,7 @@ async def run_recovery(store: Store, broker: Broker) -> None:
             while await _sweep(store, broker) == _AT_ONCE:
                 pass
         except (RedisError, BrokerUnavailable) as error:
-            _log.warning("lost work not looked after: %s", error)
+            _log.debug("lost work not looked after: %s", error)  # health tells of Redis, once
         check_cancelled()
         await asyncio.sleep(_INTERVAL_S)
 
