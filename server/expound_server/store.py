@@ -118,6 +118,7 @@ class Store:
             max_waiting,
             submission.question if self._max_reuse_age_us else "",
             self._max_reuse_age_us,
+            tenant.limits.stored_bytes,
             *submission.inputs,
         )
         if outcome == b"refused":
@@ -279,6 +280,7 @@ def _refusal(limit: str, retry_after_s: float, tenant: Tenant, max_waiting: int)
     what = {
         "requests_in_flight": f"{allowed} explanations at a time, which have not ended",
         "images_per_minute": f"{allowed} images a minute",
+        "stored_bytes": f"{allowed} bytes to be kept, and has them; delete explanations, or",
     }[limit]
     return QuotaExceeded(
         limit,

@@ -81,6 +81,7 @@ class HandWorker:
         limits: tuple[int, int, int] = (0, 0, 0),
         question: str = "",
         max_reuse_age_ms: float = 60_000,
+        stored_bytes: int = 0,
     ) -> tuple[str, str]:
         """Creates a record as a server does.
 
@@ -94,7 +95,7 @@ class HandWorker:
             "create", explanation_id, request_id, digest, request.SerializeToString(),
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
             tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
-            int(max_reuse_age_ms * 1000), b"first", b"second",
+            int(max_reuse_age_ms * 1000), stored_bytes, b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

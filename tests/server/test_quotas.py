@@ -131,6 +131,43 @@ async def test_more_images_than_a_minute_allows_do_at_once_but_count_for_longer(
         assert 110_000 < worker.redis.pttl(IMAGES) <= 121_000
 
 
+async def test_bytes_above_those_that_may_be_kept_are_refused_until_some_are_deleted(
+    settings: Settings, folder: Path, worker: HandWorker
+) -> None:
+    async with limited(settings, folder, stored_bytes=2000) as server:
+        first = await _ask(server)
+        worker.work_off(first.name.removeprefix("explanations/"))
+        big = explain_request()
+        big.inputs[0].image = bytes(1900)
+        refused = await _exceeds(server, "stored_bytes", big)
+        assert refused.retry_after_s == pytest.approx(3600, abs=60)
+        assert "may ask for 2000 bytes to be kept" in refused.message
+        assert await _ask(server, big, CARDIOLOGY)
+        request = DeleteExplanationRequest(name=first.name)
+        await server.explanations.DeleteExplanation(request, metadata=bearer(RADIOLOGY))
+        assert await _ask(server, big)
+
+
+def test_what_is_stored_counts_inputs_and_results_until_it_is_forgotten(
+    worker: HandWorker,
+) -> None:
+    def stored() -> int:
+        return int(worker.redis.hget(f"{records.PREFIX}stored:default", "") or 0)  # type: ignore[arg-type]  # sync client
+
+    worker.create("a", stored_bytes=10_000)
+    inputs = len(b"first") + len(b"second")
+    assert stored() == inputs
+    worker.work_off("a")
+    result = worker.redis.strlen(records.result_key("a", 0))
+    assert stored() == inputs + result
+    worker.create("b", stored_bytes=10_000, ttl_ms=0)
+    worker.create("c", stored_bytes=10_000)
+    assert stored() == 2 * inputs + result
+    worker.run("delete", "a")
+    worker.run("delete", "c")
+    assert stored() == 0
+
+
 def _pass(worker: HandWorker, seconds: int) -> None:
     """Does to the allowance what the passing of time does."""
     worker.redis.decrby(IMAGES, seconds * 1_000_000)

@@ -44,7 +44,7 @@ def test_the_file_of_the_readme_is_right(tmp_path: Path) -> None:
     readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
     (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
     tenants = read_tenants(_file(tmp_path, example))
-    assert tenants.tenant("radiology").limits == Limits(100, 3000, 100_000)
+    assert tenants.tenant("radiology").limits == Limits(100, 3000, 100_000, 2_000_000_000)
     assert tenants.jwt == JwtRules(
         tmp_path / "jwks.json", "https://issuer.example.org", "expound", ("RS256", "ES256")
     )

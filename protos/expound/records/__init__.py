@@ -24,6 +24,9 @@ Keys, all under ``expound:``
                                      are to end
 ``images:TENANT``           string   time (µs) at which the images asked for are paid for, at the
                                      tenant's limit of images a minute; absent when it has passed
+``stored:TENANT``           hash     bytes of inputs and results by explanation, and of all under "",
+                                     of a tenant with a limit
+``stored:TENANT:until``     zset     those explanations by the time at which they are forgotten
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``ready:POOL``              zset     ids that no worker has taken, by turn
 ``ready:POOL:GROUP``        zset     those of them that can run as one batch
@@ -44,7 +47,7 @@ Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (ser
 without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``reused`` (1 where
-another explanation gave the answer), and per unit U:
+another explanation gave the answer), ``metered`` (1 where its bytes count), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps).
@@ -130,12 +133,13 @@ def script(name: str) -> str:
                    timeout (µs), ttl (µs), number of methods, pool, model, group, tenant, its
                    limits of requests in flight and of images a minute, how much may wait in the
                    pool (0 for any), digest of the question or "" for one that is to be worked on
-                   anew, how old an answer to it may be (µs), inputs…; gives ``{"created", id, t}``,
-                   t being 1 when it needs a ticket and 0 when the one of its group that waits does
+                   anew, how old an answer to it may be (µs), the tenant's limit of bytes, inputs…;
+                   gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one of its group that waits does
                    for it too, or when it waits for another's answer, ``{"reused", id, 0}`` when it
                    has got one,
                    ``{"existing", id, 0}``, ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
-                   with the limit (``requests_in_flight``, ``images_per_minute`` or ``waiting``)
+                   with the limit (``requests_in_flight``, ``images_per_minute``, ``stored_bytes``
+                   or ``waiting``)
                    and after how long to try again.
     ``claim``      takes a pending unit; ARGV: id, unit, worker, "content" or "", and for a method
                    the attempt at ``explain`` that the worker holds, if it does; gives nil when

@@ -4,7 +4,8 @@ local pool, model, group = ARGV[8], ARGV[9], ARGV[10]
 local tenant = ARGV[11]
 local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local question, max_age_us = ARGV[15], tonumber(ARGV[16])
-local FIRST_INPUT = 17
+local most_stored = tonumber(ARGV[17])
+local FIRST_INPUT = 18
 local MINUTE_US = 60000000
 
 local used_key = request_key(tenant, request_id)
@@ -39,6 +40,16 @@ local early_us = paid + math.min(cost_us, MINUTE_US) - created - MINUTE_US
 if cost_us > 0 and early_us > 0 then
   return {'refused', 'images_per_minute', math.ceil(early_us)}
 end
+local input_bytes = 0
+for input = FIRST_INPUT, #ARGV do
+  input_bytes = input_bytes + #ARGV[input]
+end
+if most_stored > 0 then
+  local bytes, next_us = stored(tenant, created)
+  if bytes + input_bytes > most_stored then
+    return {'refused', 'stored_bytes', integer(math.max((next_us or created) - created, 1000000))}
+  end
+end
 if most_waiting > 0 and redis.call('ZCARD', ready_key(pool)) + redis.call('ZCARD', jobs_key(pool)) >= most_waiting then
   return {'refused', 'waiting', 2000000}
 end
@@ -62,6 +73,10 @@ redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', P
   'tenant', tenant, 'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods,
   'open', methods, 'inputs', inputs, 'create_time', integer(created), 'deadline', integer(created + timeout_us),
   'expire_time', integer(expires), 'explain:state', PENDING, 'explain:attempt', 0)
+if most_stored > 0 then
+  redis.call('HSET', key, 'metered', 1)
+  store_bytes(id, input_bytes)
+end
 for method = 0, methods - 1 do
   redis.call('HSET', key, method .. ':state', PENDING, method .. ':attempt', 0)
 end

@@ -23,6 +23,7 @@ end
 for _, name in ipairs(gone) do
   redis.call('DEL', name)
 end
+unstore(record[4], id)
 redis.call('ZREM', index_key(record[4]), id)
 redis.call('ZREM', open_key(record[4]), id)
 redis.call('ZREM', PREFIX .. 'deadlines', id)

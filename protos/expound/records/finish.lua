@@ -12,6 +12,7 @@ if result ~= '' then
   local result_key = key .. ':result:' .. unit
   redis.call('SET', result_key, result)
   keep(result_key, redis.call('HGET', key, 'expire_time'))
+  store_bytes(id, #result)
 end
 if end_method(id, unit, state, error) == 0 then
   for method = 0, redis.call('HGET', key, 'methods') - 1 do

@@ -8,6 +8,7 @@ import grpc
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from expound.reasons import Reason, status
@@ -18,6 +19,7 @@ from expound_server.interceptors.logging import call_id
 _log = logging.getLogger(__name__)
 
 _REDIS_RETRY_S = 1
+_REDIS_FULL_RETRY_S = 10
 
 
 class ErrorInterceptor(CallInterceptor):
@@ -35,9 +37,16 @@ class ErrorInterceptor(CallInterceptor):
         except (RedisConnectionError, RedisTimeoutError) as error:
             _log.warning("%s Redis does not answer: %s", call_id.get(), error)
             await _abort(context, _redis_status())
-        except Exception:
-            _log.exception("%s failed", call_id.get())
-            await _abort(context, _unknown_status())
+        except Exception as error:
+            if _says(error, "used memory > 'maxmemory'"):
+                _log.warning("%s Redis is full: %s", call_id.get(), error)
+                await _abort(context, _redis_full_status())
+            elif _says(error, "MISCONF", "READONLY", "read only replica"):
+                _log.warning("%s Redis takes no writes: %s", call_id.get(), error)
+                await _abort(context, _redis_status())
+            else:
+                _log.exception("%s failed", call_id.get())
+                await _abort(context, _unknown_status())
 
 
 def _call_status(error: CallError) -> status_pb2.Status:
@@ -56,6 +65,19 @@ def _redis_status() -> status_pb2.Status:
         Reason.REDIS_UNAVAILABLE,
         "the store of explanations does not answer; try again",
         retry_after_s=_REDIS_RETRY_S,
+    )
+
+
+def _says(error: Exception, *words: str) -> bool:
+    """Whether Redis says one of these; Redis 6 has no code for what goes wrong in a script."""
+    return isinstance(error, ResponseError) and any(each in str(error) for each in words)
+
+
+def _redis_full_status() -> status_pb2.Status:
+    return status(
+        Reason.REDIS_FULL,
+        "the store of explanations is full; try again when some have expired",
+        retry_after_s=_REDIS_FULL_RETRY_S,
     )
 
 
