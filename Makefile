@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Never an index of this machine's configuration; one that the environment names is used.
 UV_INSTALL = $(BIN)/uv pip install --no-config --quiet --python $(BIN)/python
 
-.PHONY: demo case-study up test check faults zoo bench proto stubs lock
+.PHONY: demo case-study up test check faults soak zoo bench proto stubs lock
 
 # Explains a photo end to end: starts everything, writes ./demo-output, stops everything.
 demo: .venv/ready
@@ -35,6 +35,11 @@ check: .venv/ready
 # Kills, loses and breaks what it can, in real processes.
 faults: .venv/ready
 	$(BIN)/pytest tests/faults -m "long or not long"
+
+# Mixed load for MINUTES while a worker or a server is killed every 20 s.
+MINUTES ?= 10
+soak: .venv/ready
+	$(BIN)/python -m tests.faults.soak --minutes $(MINUTES)
 
 # Runs every method on every classifier of torchvision and writes tests/zoo/results.*; an hour, and
 # an interrupted run goes on where it was. MODELS="resnet18 ..." runs those alone.

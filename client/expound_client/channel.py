@@ -18,20 +18,28 @@ _RETRIED = (
     ("expound.v1.ModelService", "GetModel"),
 )
 
+
+def _retrying(methods: tuple[tuple[str, str], ...], *codes: str) -> dict[str, Any]:
+    return {
+        "name": [{"service": service, "method": method} for service, method in methods],
+        "retryPolicy": {
+            "maxAttempts": 4,
+            "initialBackoff": "0.2s",
+            "maxBackoff": "2s",
+            "backoffMultiplier": 2,
+            "retryableStatusCodes": codes,
+        },
+    }
+
+
+# A call that reaches a server in the moment of its stop is CANCELLED by gRPC, before anybody has
+# seen it. A call that its own caller cancels is not retried.
 _SERVICE_CONFIG: dict[str, Any] = {
     # Where a name stands for several servers, calls are spread over them.
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
-        {
-            "name": [{"service": service, "method": method} for service, method in _RETRIED],
-            "retryPolicy": {
-                "maxAttempts": 4,
-                "initialBackoff": "0.2s",
-                "maxBackoff": "2s",
-                "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
-            },
-        }
+        _retrying(_RETRIED, "UNAVAILABLE", "CANCELLED"),
+        _retrying((("expound.v1.ExplanationService", "WatchExplanation"),), "CANCELLED"),
     ],
 }
 

@@ -157,7 +157,9 @@ class Store:
     ) -> tuple[Record, dict[int, bytes]]:
         """Reads a record and the results of its methods at once. Raises ExplanationNotFound."""
         keys = [records.result_key(explanation_id, index) for index in range(method_count)]
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # In this order, and no transaction, which a full Redis refuses: what the record says to be
+        # done was written with its result.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hgetall(records.record_key(explanation_id))
             pipeline.mget(keys)
             hash_, results = await pipeline.execute()
@@ -175,7 +177,9 @@ class Store:
 
     async def tail(self, explanation_id: str, after_sequence: int) -> Tail:
         """Reads what lies behind a sequence number. Raises ExplanationNotFound."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        # In this order, and no transaction, which a full Redis refuses: an event that is newer than
+        # the state is read again with the next ring.
+        async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hmget(records.record_key(explanation_id), ["state", "sequence"])
             pipeline.xrange(
                 records.events_key(explanation_id),

@@ -28,6 +28,7 @@ CLASSES = {
     Reason.UNAUTHENTICATED: errors.UnauthenticatedError,
     Reason.QUOTA_EXCEEDED: errors.QuotaExceededError,
     Reason.QUEUE_FULL: errors.QueueFullError,
+    Reason.REDIS_FULL: errors.ResourceExhaustedError,
     Reason.MESSAGE_TOO_LARGE: errors.ResourceExhaustedError,
     Reason.OUT_OF_MEMORY: errors.ResourceExhaustedError,
     Reason.NOT_FINITE: errors.ModelFailedError,

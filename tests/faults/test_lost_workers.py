@@ -2,7 +2,6 @@
 
 import os
 import signal
-import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -10,44 +9,18 @@ import pytest
 
 from expound import records
 from expound.reasons import Reason
-from expound_client import (
-    Client,
-    Event,
-    Explanation,
-    MethodProgressed,
-    MethodStateChanged,
-    State,
-)
+from expound_client import Client, Explanation, MethodProgressed, State
 from expound_client import methods as m
 from expound_client.errors import ExplanationFailedError
 from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.invariants import check_events, check_nothing_left
+from tests.faults.watcher import Watcher
 from tests.processes import wait_until
 from tests.service import Worker
 
 LIME = m.Lime(n_samples=20_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
-
-
-class Watcher(threading.Thread):
-    """Collects the events of an explanation."""
-
-    def __init__(self, explanation: Explanation) -> None:
-        super().__init__()
-        self.events: list[Event] = []
-        self._explanation = explanation
-        self.start()
-
-    def run(self) -> None:
-        """Watches to the end."""
-        for event in self._explanation.watch():
-            self.events.append(event)
-
-    def attempts(self, key: str) -> list[tuple[str, int]]:
-        """The states of a method with their attempts."""
-        changes = [event for event in self.events if isinstance(event, MethodStateChanged)]
-        return [(event.state.name, event.attempt) for event in changes if event.key == key]
 
 
 def _explain(client: Client) -> Explanation:

@@ -152,7 +152,7 @@ def test_what_is_stored_counts_inputs_and_results_until_it_is_forgotten(
     worker: HandWorker,
 ) -> None:
     def stored() -> int:
-        return int(worker.redis.hget(f"{records.PREFIX}stored:default", "") or 0)  # type: ignore[arg-type]  # sync client
+        return int(worker.redis.hget(f"{records.PREFIX}stored:default", "") or 0)
 
     worker.create("a", stored_bytes=10_000)
     inputs = len(b"first") + len(b"second")

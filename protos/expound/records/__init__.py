@@ -24,7 +24,7 @@ Keys, all under ``expound:``
                                      are to end
 ``images:TENANT``           string   time (µs) at which the images asked for are paid for, at the
                                      tenant's limit of images a minute; absent when it has passed
-``stored:TENANT``           hash     bytes of inputs and results by explanation, and of all under "",
+``stored:TENANT``           hash     bytes of inputs and results by explanation, of all under "",
                                      of a tenant with a limit
 ``stored:TENANT:until``     zset     those explanations by the time at which they are forgotten
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
@@ -134,10 +134,10 @@ def script(name: str) -> str:
                    limits of requests in flight and of images a minute, how much may wait in the
                    pool (0 for any), digest of the question or "" for one that is to be worked on
                    anew, how old an answer to it may be (µs), the tenant's limit of bytes, inputs…;
-                   gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one of its group that waits does
-                   for it too, or when it waits for another's answer, ``{"reused", id, 0}`` when it
-                   has got one,
-                   ``{"existing", id, 0}``, ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
+                   gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one
+                   of its group that waits does for it too, or when it waits for another's answer,
+                   ``{"reused", id, 0}`` when it has got one, ``{"existing", id, 0}``,
+                   ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
                    with the limit (``requests_in_flight``, ``images_per_minute``, ``stored_bytes``
                    or ``waiting``)
                    and after how long to try again.

@@ -6,6 +6,8 @@ import signal
 import torch
 from torch import Tensor, nn
 
+LARGEST_BATCH = 4
+
 
 def cifar() -> nn.Module:
     """The small network of the CIFAR-10 tutorials."""
@@ -38,3 +40,38 @@ class Deadly(nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
         logits: Tensor = self.network(images)
         return torch.nan_to_num(logits)
+
+
+class Brittle(nn.Module):
+    """Raises an error where a white image is in the batch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 10) logits."""
+        if bool((images > 0.999).flatten(1).all(dim=1).any()):
+            raise ValueError("a white image")
+        logits: Tensor = self.network(images)
+        return logits
+
+
+class Cramped(nn.Module):
+    """Has memory for four equal images at a time, and for none that is white.
+
+    Those that a worker tries at load differ, and fit.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 10) logits."""
+        white = bool((images > 0.999).flatten(1).all(dim=1).any())
+        too_many = len(images) > LARGEST_BATCH and torch.equal(images[0], images[1])
+        if too_many or white:
+            raise torch.OutOfMemoryError("out of memory, as a test wants it")
+        logits: Tensor = self.network(images)
+        return logits
