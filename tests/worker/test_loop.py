@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from expound_worker.loop import DeviceLoop
 from expound_worker.models.model import Model
 from expound_worker.store import Released
+from expound_worker.threads import compute_on
 from tests.numeric.models import cifar_net
 
 DEADLINE_S = 30.0
@@ -215,6 +216,24 @@ def test_chunks_that_wait_and_those_that_come_can_be_refused(
         gate.open.set()
         assert float(first.result(DEADLINE_S)) == 2
     assert float(loop.forward(model, image(3))) == 6
+
+
+def test_threads_that_compute_on_one_core_leave_it_its_own_cores(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    found: list[int] = []
+
+    def note(*_: object) -> None:
+        found.append(torch.get_num_threads())
+
+    cores = torch.get_num_threads()
+    beside = threading.Thread(target=compute_on, args=(1,))
+    beside.start()
+    beside.join()
+    hook = gate.register_forward_hook(note)
+    loop.forward(model, image(1))
+    hook.remove()
+    assert found == [cores]
 
 
 def test_a_defect_of_the_loop_ends_the_process() -> None:

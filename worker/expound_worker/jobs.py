@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import redis
 
-from expound_worker.threads import compute_on_one_core
+from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ class Jobs:
         threading.Thread(target=self._run, args=job, name=name, daemon=True).start()
 
     def _run(self, explanation_id: str, method_index: int) -> None:
-        compute_on_one_core()
+        compute_on(1)
         try:
             self._run_job(explanation_id, method_index)
         except Exception:

@@ -17,6 +17,7 @@ from torch import Tensor
 from expound_worker.batches import in_halves
 from expound_worker.models.model import Model
 from expound_worker.store import Released
+from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
@@ -139,7 +140,7 @@ class DeviceLoop:
             os._exit(os.EX_SOFTWARE)
 
     def _run(self) -> None:
-        torch.set_num_threads(self._cores)
+        compute_on(self._cores)
         while True:
             self._step_started_s = None
             with self._changed:

@@ -20,7 +20,7 @@ from expound.v1 import model_service_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker.models.capabilities import measure_capabilities, probe_image
 from expound_worker.models.model import Model
-from expound_worker.threads import compute_on_one_core
+from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class Prober:
         self._thread.join()
 
     def _run(self) -> None:
-        compute_on_one_core()
+        compute_on(1)
         for model in self._models:
             try:
                 capabilities = self._capabilities(model)

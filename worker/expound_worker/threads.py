@@ -14,9 +14,11 @@ import torch
 _Made = TypeVar("_Made")
 
 
-def compute_on_one_core() -> None:
-    """Keeps what this thread computes on one core; for all threads beside the device loop's."""
-    torch.set_num_threads(1)
+def compute_on(cores: int) -> None:
+    """Makes this thread compute on so many cores: on one, unless it is the device loop's."""
+    # When a thread first asks, it is given what any thread has set last.
+    torch.get_num_threads()
+    torch.set_num_threads(cores)
 
 
 def in_passing_thread(make: Callable[[], _Made]) -> _Made:

@@ -12,7 +12,8 @@ CHUNK_S = 0.05
 _LONGEST_S = 0.25
 _ROUNDS = 3
 _CLEARLY_WORSE = 1.3
-_AS_GOOD = 1.05
+_AS_GOOD = 1.1
+_ABOUT = 1.25
 
 
 @dataclass(frozen=True)
@@ -20,8 +21,8 @@ class BatchSizes:
     """Numbers of images in one forward pass.
 
     Attributes:
-        batch_size: takes the least time an image, or nearly so.
-        chunk_size: the same of those that take at most `CHUNK_S`; 1 where none does.
+        batch_size: the smallest that takes the least time an image, or nearly so.
+        chunk_size: the largest such of those that take at most about `CHUNK_S`; 1 where none does.
     """
 
     batch_size: int
@@ -44,15 +45,17 @@ def measure(
         measured[size] = image_s
         if image_s > _CLEARLY_WORSE * min(measured.values()) or size * image_s > _LONGEST_S:
             break
-    short = {size: image_s for size, image_s in measured.items() if size * image_s <= CHUNK_S}
-    return BatchSizes(_smallest_good(measured), _smallest_good(short))
+    longest_s = _ABOUT * CHUNK_S
+    short = {size: image_s for size, image_s in measured.items() if size * image_s <= longest_s}
+    # Between chunks a job has other things to do: the fewer of them, the better.
+    return BatchSizes(min(_good(measured)), max(_good(short)))
 
 
-def _smallest_good(measured: dict[int, float]) -> int:
-    """The smallest of the sizes that are as good as the best: it answers a cancel sooner."""
+def _good(measured: dict[int, float]) -> list[int]:
+    """The sizes that are as good as the best."""
     least_s = min(measured.values(), default=0.0)
-    good = (size for size, image_s in measured.items() if image_s <= _AS_GOOD * least_s)
-    return next(good, SIZES[0])
+    good = [size for size, image_s in measured.items() if image_s <= _AS_GOOD * least_s]
+    return good or [SIZES[0]]
 
 
 @torch.inference_mode()
