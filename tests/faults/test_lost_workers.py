@@ -19,7 +19,7 @@ from tests.faults.watcher import Watcher
 from tests.processes import wait_until
 from tests.service import Worker
 
-LIME = m.Lime(n_samples=20_000)
+LIME = m.Lime(n_samples=60_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
 
 

@@ -64,6 +64,17 @@ def gone(process: int) -> bool:
     return status.rpartition(")")[2].split()[0] == "Z"
 
 
+@pytest.fixture(autouse=True)
+def others() -> set[int]:
+    """What this process had started before; its decoders are the rest."""
+    return set(children(os.getpid()))
+
+
+def decoders(others: set[int]) -> list[int]:
+    """Ids of the processes that decode."""
+    return [child for child in children(os.getpid()) if child not in others]
+
+
 @pytest.fixture
 def decode() -> Iterator[Decoder]:
     """A decoder whose processes have the faults above."""
@@ -72,11 +83,11 @@ def decode() -> Iterator[Decoder]:
 
 
 @pytest.fixture
-def sound() -> Iterator[Decoder]:
+def sound(others: set[int]) -> Iterator[Decoder]:
     """A decoder as workers have it."""
     with closing(Decoder()) as decoder:
         yield decoder
-    assert children(os.getpid()) == []
+    assert decoders(others) == []
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "BMP", "TIFF"])
@@ -115,17 +126,19 @@ def test_an_endless_decode_is_ended_and_the_next_image_is_decoded() -> None:
         assert decode(jpeg()).size == (64, 48)
 
 
-def test_a_process_that_is_killed_meanwhile_costs_nothing(sound: Decoder) -> None:
+def test_a_process_that_is_killed_meanwhile_costs_nothing(sound: Decoder, others: set[int]) -> None:
     sound(jpeg())
-    (process,) = children(os.getpid())
+    (process,) = decoders(others)
     os.kill(process, signal.SIGKILL)
     wait_until(lambda: gone(process), "the process being gone")
     assert sound(jpeg()).size == (64, 48)
 
 
-def test_a_process_that_is_killed_in_mid_decode_is_replaced(sound: Decoder) -> None:
+def test_a_process_that_is_killed_in_mid_decode_is_replaced(
+    sound: Decoder, others: set[int]
+) -> None:
     sound(jpeg())
-    (process,) = children(os.getpid())
+    (process,) = decoders(others)
     os.kill(process, signal.SIGSTOP)
     with ThreadPoolExecutor(1) as pool:
         decoding = pool.submit(sound, jpeg())
@@ -133,10 +146,10 @@ def test_a_process_that_is_killed_in_mid_decode_is_replaced(sound: Decoder) -> N
         assert decoding.result(30).size == (64, 48)
 
 
-def test_a_process_that_no_longer_answers_is_replaced() -> None:
+def test_a_process_that_no_longer_answers_is_replaced(others: set[int]) -> None:
     with closing(Decoder(timeout_s=5)) as decode:
         decode(jpeg())
-        (process,) = children(os.getpid())
+        (process,) = decoders(others)
         os.kill(process, signal.SIGSTOP)
         with pytest.raises(DecodeError, match="longer than 5 s"):
             decode(jpeg() + bytes(10_000_000))  # more than its socket holds
@@ -144,7 +157,7 @@ def test_a_process_that_no_longer_answers_is_replaced() -> None:
         assert decode(jpeg()).size == (64, 48)
 
 
-def test_threads_decode_side_by_side(sound: Decoder) -> None:
+def test_threads_decode_side_by_side(sound: Decoder, others: set[int]) -> None:
     sizes = [(16 + 3 * n, 8 + 2 * n) for n in range(40)]
     images = [jpeg(size) for size in sizes]
     together = threading.Barrier(4)
@@ -156,7 +169,7 @@ def test_threads_decode_side_by_side(sound: Decoder) -> None:
     with ThreadPoolExecutor(4) as pool:
         decoded = list(pool.map(run, range(4)))
     assert decoded == [sizes[number::4] for number in range(4)]
-    assert len(children(os.getpid())) <= 4
+    assert len(decoders(others)) <= 4
 
 
 def test_an_image_that_needs_too_much_memory_is_refused() -> None:
@@ -194,11 +207,13 @@ decode({image!r} or sys.stdin.buffer.read())
     wait_until(lambda: gone(process), "the decoding process being gone", 20)
 
 
-def test_a_process_knows_no_secret_and_loads_no_model(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_knows_no_secret_and_loads_no_model(
+    monkeypatch: pytest.MonkeyPatch, others: set[int]
+) -> None:
     monkeypatch.setenv("EXPOUND_REDIS_URL", "redis://:fe8sG2xQ@127.0.0.1")
     with closing(Decoder()) as decode:
         decode(jpeg())
-        (process,) = children(os.getpid())
+        (process,) = decoders(others)
         # Compared outside of the assertion, which would print the whole of it.
         told = b"fe8sG2xQ" in Path(f"/proc/{process}/environ").read_bytes()
         loaded = "libtorch" in Path(f"/proc/{process}/maps").read_text()
