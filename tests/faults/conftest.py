@@ -9,6 +9,7 @@ import redis
 
 from expound import records
 from expound_client import Client
+from tests.faults.front import Front
 from tests.processes import RedisServer, wait_until
 from tests.service import Server, Worker
 
@@ -65,3 +66,18 @@ def client(fleet: Fleet) -> Iterator[Client]:
     """A client of the fleet."""
     with Client(fleet.server.address) as connected:
         yield connected
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[tuple[Front, str]]:
+    """Redis and one server, and its address, for the tests that need no torch."""
+    with Front() as front:
+        _, address = front.add_server()
+        yield front, address
+
+
+@pytest.fixture
+def front(running: tuple[Front, str]) -> Front:
+    """Redis without explanations, and a server."""
+    running[0].clear()
+    return running[0]

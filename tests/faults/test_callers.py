@@ -31,20 +31,6 @@ EVENTS = 10_000
 SLACK_BYTES = 4 * 2**20
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Front, str]]:
-    with Front() as front:
-        _, address = front.add_server()
-        yield front, address
-
-
-@pytest.fixture
-def front(running: tuple[Front, str]) -> Front:
-    """Redis without explanations, and a server."""
-    running[0].clear()
-    return running[0]
-
-
 @pytest.fixture
 def client(running: tuple[Front, str], front: Front) -> Iterator[Client]:
     with Client(running[1]) as connected:

@@ -27,20 +27,6 @@ CREATE = hashlib.sha1(records.script("create").encode()).hexdigest().encode()
 REISSUED_S = 10 + 0.5 + 1
 
 
-@pytest.fixture(scope="module")
-def running() -> Iterator[tuple[Front, str]]:
-    with Front() as front:
-        _, address = front.add_server()
-        yield front, address
-
-
-@pytest.fixture
-def front(running: tuple[Front, str]) -> Front:
-    """Redis without explanations, and a server."""
-    running[0].clear()
-    return running[0]
-
-
 @pytest.fixture
 def client(running: tuple[Front, str], front: Front) -> Iterator[Client]:
     with Client(running[1]) as connected:
