@@ -1,7 +1,6 @@
 """A map of the service, and what it is compared with: models as libraries ask for them."""
 
 import copy
-import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,7 +14,7 @@ from expound_client.method import Method
 from expound_worker.methods.method import PROBABILITY, Answer
 from tests import photos
 from tests.models.networks import Cifar
-from tests.numeric.models import cifar_of_modules
+from tests.numeric.models import cifar_of_modules, with_module
 
 
 def same(
@@ -60,7 +59,7 @@ def for_captum(name: str) -> nn.Module:
         twin = Cifar()
         twin.load_state_dict(model.module.state_dict())
         unscaled = nn.Sequential(twin, nn.Identity()).requires_grad_(False)
-        return cifar_of_modules(dataclasses.replace(model, module=unscaled))
+        return cifar_of_modules(with_module(model, unscaled))
     module = copy.deepcopy(model.module)
     for parent in list(module.modules()):
         for child_name, child in parent.named_children():

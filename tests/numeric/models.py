@@ -1,8 +1,9 @@
 """The two models that numeric tests run on, and what they ask of them."""
 
 import copy
+import dataclasses
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import skimage.data
@@ -13,8 +14,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from expound import parameters
-from expound_worker.methods.method import Answer
+from expound_worker.methods.method import Answer, Estimate, largest_error
 from expound_worker.models.efficientnet_lite0 import build
+from expound_worker.models.inference import Inference
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
@@ -41,7 +43,13 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
         layers=find_layers(module, shape, torch.device("cpu")),
         batch_size=batch_size,
         chunk_size=batch_size,
+        inference=Inference(module),
     )
+
+
+def with_module(model: Model, module: nn.Module, **changes: Any) -> Model:
+    """The model with another network."""
+    return dataclasses.replace(model, module=module, inference=Inference(module), **changes)
 
 
 def efficientnet_lite0() -> Model:
@@ -126,25 +134,15 @@ class Reports:
         self.standard_errors: list[float | None] = []
         self.estimates: list[Sequence[Answer] | None] = []
 
-    def __call__(
-        self,
-        done: int,
-        total: int,
-        standard_error: float | None = None,
-        estimate: Callable[[], Sequence[Answer]] | None = None,
-    ) -> None:
+    def __call__(self, done: int, total: int, estimate: Estimate | None = None) -> None:
+        answers = estimate() if estimate is not None else None
         self.done.append(done)
         self.totals.add(total)
-        self.standard_errors.append(standard_error)
-        self.estimates.append(estimate() if estimate is not None else None)
+        self.standard_errors.append(largest_error(answers or []))
+        self.estimates.append(answers or None)
 
 
-def ignore(
-    done: int,
-    total: int,
-    standard_error: float | None = None,
-    estimate: Callable[[], Sequence[Answer]] | None = None,
-) -> None:
+def ignore(done: int, total: int, estimate: Estimate | None = None) -> None:
     """A report that does nothing."""
 
 

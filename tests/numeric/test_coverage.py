@@ -1,7 +1,5 @@
 """Standard errors are honest: over 100 seeds, 95 % intervals hold the long-run value that often."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -17,7 +15,7 @@ from expound_worker.models.model import Model
 from expound_worker.perturbation.engine import Scorer, prepare
 from expound_worker.perturbation.functionals import Functional, lime_slopes, shapley_values
 from tests.numeric.games import all_masks
-from tests.numeric.models import cat, ignore, resolved
+from tests.numeric.models import cat, ignore, resolved, with_module
 
 SEEDS = 100
 GRID = m.Segmentation(grid=m.GridSegmentation(rows=3, columns=4))
@@ -56,7 +54,7 @@ def scores(scorer: Scorer) -> NDArray[np.float64]:
 def model(cifar: Model, scorer: Scorer, scores: NDArray[np.float64]) -> Model:
     """The CIFAR network, as far as this photo goes."""
     table = Table(scores, scorer.segments)
-    return dataclasses.replace(cifar, module=table, batch_size=256, chunk_size=256)
+    return with_module(cifar, table, batch_size=256, chunk_size=256)
 
 
 def long_run(functional: Functional, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -24,7 +24,14 @@ from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.propagation.deep_lift import propagate
 from tests.numeric.cuts import Classifier
 from tests.numeric.gradients import batch_of, pair
-from tests.numeric.models import ScaledGradient, apart, cifar_of_modules, make_model, resolved
+from tests.numeric.models import (
+    ScaledGradient,
+    apart,
+    cifar_of_modules,
+    make_model,
+    resolved,
+    with_module,
+)
 
 METHOD = DeepLift()
 
@@ -164,7 +171,7 @@ def test_a_function_that_cannot_be_followed_is_refused_by_name(cifar: Model) -> 
         def forward(self, values: Tensor) -> Tensor:
             return values.sort(dim=1).values
 
-    model = replace(cifar, module=nn.Sequential(cifar.module, Sorted()))
+    model = with_module(cifar, nn.Sequential(cifar.module, Sorted()))
     with pytest.raises(MethodError, match="sort") as caught:
         explained(model, batch_of(model, torch.randn(3, 32, 32)))
     assert caught.value.reason is Reason.METHOD_UNSUPPORTED

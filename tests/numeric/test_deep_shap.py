@@ -1,7 +1,5 @@
 """DeepShap equals shap's DeepExplainer, and is refused where its check of additivity fails."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import shap
@@ -16,7 +14,7 @@ from expound_worker.methods.deep_shap import DeepShap
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from tests.numeric.gradients import batch_of, pair
-from tests.numeric.models import ScaledGradient, Sharpen, cifar_of_modules, resolved
+from tests.numeric.models import ScaledGradient, Sharpen, cifar_of_modules, resolved, with_module
 
 METHOD = DeepShap()
 
@@ -42,7 +40,7 @@ def test_values_equal_deep_explainers_and_are_additive(cifar: Model, thumbnail: 
 
 def test_values_that_are_not_additive_are_refused(cifar: Model, thumbnail: Tensor) -> None:
     """An error that is small beside the difference of the scores is one all the same."""
-    inexact = replace(cifar, module=nn.Sequential(cifar.module, Sharpen(), ScaledGradient(1.02)))
+    inexact = with_module(cifar, nn.Sequential(cifar.module, Sharpen(), ScaledGradient(1.02)))
     batch = batch_of(inexact, thumbnail)
     (relative,) = DeepLiftShap().attribute(inexact, batch, resolved(m.DeepLiftShap()), seed=0)
     assert relative.completeness_error == pytest.approx(0.02, rel=1e-2)

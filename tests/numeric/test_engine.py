@@ -1,7 +1,5 @@
 """The engine scores what it says, whatever the memory and the network."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -12,6 +10,7 @@ from expound.reasons import Reason
 from expound_worker.methods.method import MethodError
 from expound_worker.models.model import Model
 from expound_worker.perturbation.engine import Scorer, check_plan_size
+from tests.numeric.models import with_module
 
 
 def segments_of(height: int, width: int, count: int) -> NDArray[np.int32]:
@@ -26,10 +25,6 @@ def segments_of(height: int, width: int, count: int) -> NDArray[np.int32]:
 
 def random_masks(count: int, segment_count: int) -> NDArray[np.bool_]:
     return np.random.default_rng(1).random((count, segment_count)) < 0.5
-
-
-def with_module(model: Model, module: nn.Module, batch_size: int = 16) -> Model:
-    return dataclasses.replace(model, module=module, batch_size=batch_size)
 
 
 def test_scores_equal_those_of_composites_made_pixel_by_pixel(

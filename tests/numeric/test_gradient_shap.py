@@ -18,7 +18,7 @@ from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
 from tests.numeric.gradients import batch_of, pair
-from tests.numeric.models import resolved
+from tests.numeric.models import resolved, with_module
 
 METHOD = GradientShap()
 BASELINES = [
@@ -181,7 +181,7 @@ class HalfHidden(nn.Module):
 def test_model_whose_gradient_does_not_describe_it_is_warned_of(
     cifar: Model, thumbnail: Tensor
 ) -> None:
-    model = dataclasses.replace(cifar, module=HalfHidden())
+    model = with_module(cifar, HalfHidden())
     batch = batch_of(model, thumbnail, thumbnail, targets=[0, 1])
     hidden, seen = explained(model, batch, m.GradientShap(n_samples=50))
     assert seen.warnings == []

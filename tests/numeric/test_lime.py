@@ -1,7 +1,5 @@
 """LIME equals lime, and its errors tell the truth."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -15,7 +13,7 @@ from expound.v1 import method_pb2 as m
 from expound_worker.methods.lime import Lime
 from expound_worker.methods.method import Answer, MethodError
 from expound_worker.models.model import Model
-from tests.numeric.models import Reports, ignore, resolved
+from tests.numeric.models import Reports, ignore, resolved, with_module
 
 LIME = m.Lime.SAMPLING_LIME
 GRID = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=3))
@@ -165,7 +163,7 @@ class Parity(nn.Module):
 def test_surrogate_that_explains_nothing_is_warned_of(cifar: Model) -> None:
     grid = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=4))
     parameters = m.Lime(sampling=LIME, n_samples=500, segmentation=grid)
-    parity = dataclasses.replace(cifar, module=Parity())
+    parity = with_module(cifar, Parity())
     answer = explained(parity, torch.ones(3, 32, 32), parameters, [0])[0]
     assert answer.r_squared is not None and answer.r_squared < 0.1
     assert len(answer.warnings) == 1

@@ -16,7 +16,7 @@ from expound_worker.methods.method import Answer, MethodError
 from expound_worker.methods.rise import Rise
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
-from tests.numeric.models import Reports, ignore, resolved
+from tests.numeric.models import Reports, ignore, resolved, with_module
 
 METHOD = Rise()
 
@@ -115,7 +115,7 @@ def test_pixels_that_the_model_looks_at_stand_out(cifar: Model) -> None:
             seen = inputs[:, :, 20:28, 4:12].mean(dim=(1, 2, 3))
             return torch.stack([4 * seen, -4 * seen], dim=1)
 
-    model = dataclasses.replace(cifar, module=Corner())
+    model = with_module(cifar, Corner())
     (answer,) = explained(model, torch.ones(3, 32, 32), m.Rise(n_samples=1000), [0])
     row, column = np.unravel_index(answer.values.argmax(), (32, 32))
     assert 20 <= row < 28 and 4 <= column < 12

@@ -1,7 +1,5 @@
 """Saliency equals Captum's, also where it goes on from the forward pass of the prediction."""
 
-import dataclasses
-
 import captum.attr
 import pytest
 import torch
@@ -14,6 +12,7 @@ from expound_worker.methods.method import Batch
 from expound_worker.methods.saliency import Saliency
 from expound_worker.models.model import Model
 from tests.numeric.gradients import pair
+from tests.numeric.models import with_module
 
 
 @pytest.fixture
@@ -54,6 +53,6 @@ def test_a_model_that_changes_its_input_leaves_the_callers_as_it_was(cifar: Mode
             return inputs.mul_(2.0).flatten(1).sum(1, keepdim=True)
 
     inputs = torch.ones(2, 1, 2, 2)
-    forward = Forward.run(dataclasses.replace(cifar, module=InPlace()), inputs)
+    forward = Forward.run(with_module(cifar, InPlace()), inputs)
     gradients = forward.gradients(torch.tensor([0, 0]))
     assert inputs.eq(1.0).all() and gradients.eq(2.0).all()

@@ -16,7 +16,7 @@ from expound_worker.models.layout import CHANNELS_FIRST
 from expound_worker.models.model import Layer, Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.numeric.cuts import Classifier, close, enlarged
-from tests.numeric.models import Reports, ignore, make_model, resolved
+from tests.numeric.models import Reports, ignore, make_model, resolved, with_module
 from tests.numeric.transformers import Transformer
 
 NARROW = {"mobilenet_v3_small": "features.0", "shufflenet_v2_x1_0": "conv1"}
@@ -76,7 +76,7 @@ def test_values_are_the_papers_on_every_classifier(classifier: Classifier) -> No
     module = Masked(classifier.model.module)
     maps = module.masks(image[None])[0]
     layer = Layer("masks", 1, 1, "Conv2d", tuple(maps.shape), CHANNELS_FIRST)
-    model = dataclasses.replace(classifier.model, module=module, layers=(layer,))
+    model = with_module(classifier.model, module, layers=(layer,))
     answers = explained(model, image, targets, m.ScoreCam(layer="masks"))
     for answer, target in zip(answers, targets, strict=True):
         coarse = literal(model, image, torch.zeros_like(image), maps, target)

@@ -1,6 +1,5 @@
 """What methods can do on a model, measured on networks whose flaws are known."""
 
-import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +19,7 @@ from expound_worker.models.capabilities import capabilities_at_load, measure_cap
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.prober import Prober, fingerprint
-from tests.numeric.models import make_model
+from tests.numeric.models import make_model, with_module
 from tests.processes import RedisServer, free_port
 
 SUPPORTED = Capability.SUPPORT_SUPPORTED
@@ -228,7 +227,7 @@ def test_a_model_that_breaks_does_not_keep_the_others_from_being_probed(
         raise ValueError("no")
 
     good = classifier()
-    bad = dataclasses.replace(good, name="bad", module=Classifier(broken))
+    bad = with_module(good, Classifier(broken), name="bad")
     told: list[str] = []
     all_told = threading.Event()
 

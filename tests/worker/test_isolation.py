@@ -2,7 +2,7 @@
 
 import random
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +18,7 @@ from torch.nn.modules import module as torch_module
 from expound import parameters
 from expound.v1 import method_pb2
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS, PERTURBATION_METHODS
-from expound_worker.methods.method import Answer, Batch, Report
+from expound_worker.methods.method import Answer, Batch, Estimate, Report
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.numeric.models import ignore, make_model
@@ -223,12 +223,7 @@ def test_a_cancel_in_the_middle_leaves_nothing(name: str, model: Model) -> None:
     given = image()
     reports = 0
 
-    def cancel(
-        done: int,
-        total: int,
-        standard_error: float | None = None,
-        estimate: Callable[[], Sequence[Answer]] | None = None,
-    ) -> None:
+    def cancel(done: int, total: int, estimate: Estimate | None = None) -> None:
         nonlocal reports
         reports += 1
         if reports == 2:

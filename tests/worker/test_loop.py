@@ -1,6 +1,5 @@
 """The device loop and the jobs, with a small network and no Redis."""
 
-import dataclasses
 import os
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from expound_worker.loop import DeviceLoop
 from expound_worker.models.model import Model
 from expound_worker.store import Released
 from expound_worker.threads import compute_on
-from tests.numeric.models import cifar_net
+from tests.numeric.models import cifar_net, with_module
 
 DEADLINE_S = 30.0
 
@@ -92,7 +91,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def model(gate: Gate) -> Model:
-    return dataclasses.replace(cifar_net(), module=gate, chunk_size=4)
+    return with_module(cifar_net(), gate, chunk_size=4)
 
 
 def image(value: float, count: int = 1) -> Tensor:

@@ -27,6 +27,7 @@ from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
 from expound_worker.store import Call, Store, Unit, Work
+from expound_worker.threads import compute_on
 
 LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")
 
@@ -140,6 +141,7 @@ def _predict_together(
 ) -> list[_Explanation]:
     works, images = zip(*read, strict=True)
     model = find_model(works[0].request, models)
+    compute_on(model.threads)
     inputs = torch.stack([image for some in images for image in some]).to(model.device)
     sizes = [len(some) for some in images]
     forward = Forward.run(model, inputs) if _shares(works[0].request, inputs, model) else None

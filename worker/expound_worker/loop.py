@@ -57,7 +57,6 @@ class DeviceLoop:
         self._heard: str | None = None
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
-        self._cores = torch.get_num_threads()
         self._step_started_s: float | None = None
         self._runner = threading.Thread(target=self._run_or_exit, name="device-loop", daemon=True)
         self._listener = threading.Thread(target=self._hear, name="listener", daemon=True)
@@ -140,7 +139,6 @@ class DeviceLoop:
             os._exit(os.EX_SOFTWARE)
 
     def _run(self) -> None:
-        compute_on(self._cores)
         while True:
             self._step_started_s = None
             with self._changed:
@@ -223,6 +221,7 @@ class DeviceLoop:
 
 @torch.inference_mode()
 def _forward(chunks: Sequence[_Chunk]) -> list[Tensor]:
-    sizes = [len(chunk.inputs) for chunk in chunks]
+    model, sizes = chunks[0].model, [len(chunk.inputs) for chunk in chunks]
+    compute_on(model.threads)
     inputs = torch.cat([chunk.inputs for chunk in chunks]) if len(chunks) > 1 else chunks[0].inputs
-    return list(torch.split(chunks[0].model.run(inputs), sizes))
+    return list(torch.split(model.run(inputs), sizes))

@@ -2,7 +2,8 @@
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from functools import partial
 
 import torch
 
@@ -13,7 +14,7 @@ from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
 from expound_worker.images import Decode, prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
-from expound_worker.methods.method import Answer
+from expound_worker.methods.method import Answer, Estimate, Report, largest_error
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained
 from expound_worker.store import Released, Stopped, Unit, Work
@@ -68,6 +69,7 @@ def _attribute(
                 request.seed,
                 progress.of_input(number, classes),
             )
+        progress.finish(answers)
         for score, answer in zip(classes, answers, strict=True):
             result.attributions.append(to_attribution(answer, number, score, request.output))
     result.progress.CopyFrom(progress.last)
@@ -85,77 +87,60 @@ class _Progress:
         self._input_count = input_count
         self._scores = scores
         self._done_before = 0
+        self._offered = False
         self._started_s = time.monotonic()
         self._written_s = float("-inf")
         self._checked_s = self._started_s
 
-    def of_input(
-        self, number: int, targets: Sequence[explanation_pb2.ClassScore]
-    ) -> "_InputProgress":
+    def of_input(self, number: int, targets: Sequence[explanation_pb2.ClassScore]) -> Report:
         """The report of one input, to be made when the one before it is done."""
         self._done_before = self.last.evaluations_done
-        return _InputProgress(self, number, targets)
+        self._offered = False
+        return partial(self._report, number, targets)
 
-    def update(
+    def finish(self, answers: Sequence[Answer]) -> None:
+        """Takes in the answers of one input."""
+        error = largest_error(answers)
+        if error is not None:
+            self.last.standard_error = error
+
+    def _report(
         self,
+        number: int,
+        targets: Sequence[explanation_pb2.ClassScore],
         done: int,
         total: int,
-        standard_error: float | None,
-        partials: Callable[[], list[explanation_pb2.Attribution]],
+        estimate: Estimate | None = None,
     ) -> None:
-        """Takes in what one input reports. Raises Stopped."""
+        """As `Report` says. Raises Stopped."""
         now_s = time.monotonic()
         self.last.evaluations_done = self._done_before + done
         self.last.evaluations_total = total * self._input_count
-        if standard_error is not None:
-            self.last.standard_error = standard_error
         speed = self.last.evaluations_done / max(now_s - self._started_s, 1e-9)
         left = max(self.last.evaluations_total - self.last.evaluations_done, 0)
         self.last.time_left.FromNanoseconds(int(left / speed * 1e9) if speed else 0)
         if self._scores.repeating:
             return
-        if now_s - self._written_s >= PROGRESS_PERIOD_S or left == 0:
-            self._unit.write_progress(
-                explanation_pb2.MethodProgressed(
-                    key=self._key, progress=self.last, partials=partials()
-                )
+        due = left == 0 or now_s - self._written_s >= PROGRESS_PERIOD_S
+        # What is wanted of a job that has shown nothing yet is its first map. The last one is the
+        # result, which comes at once.
+        wanted = left > 0 and (due or not self._offered)
+        answers = estimate() if wanted and estimate is not None else []
+        if due or answers:
+            self.finish(answers)
+            self._write(
+                [
+                    to_partial(answer, number, target, with_segments=not self._offered)
+                    for target, answer in zip(targets, answers, strict=False)
+                ]
             )
+            self._offered = self._offered or bool(answers)
             self._written_s = self._checked_s = now_s
         elif now_s - self._checked_s >= CHECK_PERIOD_S:
             self._unit.check()
             self._checked_s = now_s
 
-
-class _InputProgress:
-    """The `Report` of one input."""
-
-    def __init__(
-        self, progress: _Progress, number: int, targets: Sequence[explanation_pb2.ClassScore]
-    ) -> None:
-        self._progress = progress
-        self._number = number
-        self._targets = targets
-        self._segments_sent = False
-
-    def __call__(
-        self,
-        done: int,
-        total: int,
-        standard_error: float | None = None,
-        estimate: Callable[[], Sequence[Answer]] | None = None,
-    ) -> None:
-        """Reports; see `Report`. Raises Stopped."""
-        self._progress.update(done, total, standard_error, lambda: self._partials(estimate))
-
-    def _partials(
-        self, estimate: Callable[[], Sequence[Answer]] | None
-    ) -> list[explanation_pb2.Attribution]:
-        if estimate is None:
-            return []
-        answers = estimate()
-        partials = [
-            to_partial(answer, self._number, target, with_segments=not self._segments_sent)
-            for target, answer in zip(self._targets, answers, strict=True)
-        ]
-        self._segments_sent = True
-        return partials
+    def _write(self, partials: list[explanation_pb2.Attribution]) -> None:
+        self._unit.write_progress(
+            explanation_pb2.MethodProgressed(key=self._key, progress=self.last, partials=partials)
+        )

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from expound.v1 import parameter_pb2 as expound_dot_v1_dot_parameter__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65xpound/v1/model_service.proto\x12\nexpound.v1\x1a\x1a\x65xpound/v1/parameter.proto\"X\n\x11ListModelsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12!\n\npage_token\x18\x02 \x01(\tB\r\xaa\xd4\x18\t1\x00\x00\x00\x00\x00\x00p@\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.expound.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xd6\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x13\n\x0binput_shape\x18\x05 \x03(\x05\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12!\n\x06layers\x18\x08 \x03(\x0b\x32\x11.expound.v1.Layer\x12,\n\x0c\x63\x61pabilities\x18\t \x03(\x0b\x32\x16.expound.v1.Capability\x12\x15\n\rpreprocessing\x18\n \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\t\x12\r\n\x05\x64type\x18\x0c \x01(\t\x12\x17\n\x0fparameter_count\x18\r \x01(\x03\x12\x36\n\x13preprocessing_steps\x18\x0e \x01(\x0b\x32\x19.expound.v1.Preprocessing\"Q\n\rPreprocessing\x12\x0e\n\x06resize\x18\x01 \x01(\x05\x12\x15\n\rinterpolation\x18\x02 \x01(\t\x12\x0c\n\x04mean\x18\x03 \x03(\x01\x12\x0b\n\x03std\x18\x04 \x03(\x01\"J\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0coutput_shape\x18\x03 \x03(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\x08\"\xe8\x01\n\nCapability\x12\x0e\n\x06method\x18\x01 \x01(\t\x12/\n\x07support\x18\x02 \x01(\x0e\x32\x1e.expound.v1.Capability.Support\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\x05\x65rror\x18\x04 \x01(\x01H\x00\x88\x01\x01\"k\n\x07Support\x12\x17\n\x13SUPPORT_UNSPECIFIED\x10\x00\x12\x15\n\x11SUPPORT_SUPPORTED\x10\x01\x12\x17\n\x13SUPPORT_APPROXIMATE\x10\x02\x12\x17\n\x13SUPPORT_UNSUPPORTED\x10\x03\x42\x08\n\x06_error2\x97\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.expound.v1.ListModelsRequest\x1a\x1e.expound.v1.ListModelsResponse\x12:\n\x08GetModel\x12\x1b.expound.v1.GetModelRequest\x1a\x11.expound.v1.Modelb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1e\x65xpound/v1/model_service.proto\x12\nexpound.v1\x1a\x1a\x65xpound/v1/parameter.proto\"X\n\x11ListModelsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12!\n\npage_token\x18\x02 \x01(\tB\r\xaa\xd4\x18\t1\x00\x00\x00\x00\x00\x00p@\"P\n\x12ListModelsResponse\x12!\n\x06models\x18\x01 \x03(\x0b\x32\x11.expound.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x80\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x0e\n\x06\x64igest\x18\x03 \x01(\t\x12\x0c\n\x04pool\x18\x04 \x01(\t\x12\x13\n\x0binput_shape\x18\x05 \x03(\x05\x12\x13\n\x0b\x63lass_count\x18\x06 \x01(\x05\x12\x0e\n\x06labels\x18\x07 \x03(\t\x12!\n\x06layers\x18\x08 \x03(\x0b\x32\x11.expound.v1.Layer\x12,\n\x0c\x63\x61pabilities\x18\t \x03(\x0b\x32\x16.expound.v1.Capability\x12\x15\n\rpreprocessing\x18\n \x01(\t\x12\x0e\n\x06\x64\x65vice\x18\x0b \x01(\t\x12\r\n\x05\x64type\x18\x0c \x01(\t\x12\x17\n\x0fparameter_count\x18\r \x01(\x03\x12\x36\n\x13preprocessing_steps\x18\x0e \x01(\x0b\x32\x19.expound.v1.Preprocessing\x12(\n\texecution\x18\x0f \x01(\x0b\x32\x15.expound.v1.Execution\"\x8f\x01\n\tExecution\x12\x12\n\nbatch_size\x18\x01 \x01(\x05\x12\x12\n\nchunk_size\x18\x02 \x01(\x05\x12\x15\n\rmemory_format\x18\x03 \x01(\t\x12\x11\n\tprecision\x18\x04 \x01(\t\x12\x10\n\x08\x63ompiled\x18\x05 \x01(\x08\x12\r\n\x05\x65rror\x18\x06 \x01(\x01\x12\x0f\n\x07threads\x18\x07 \x01(\x05\"Q\n\rPreprocessing\x12\x0e\n\x06resize\x18\x01 \x01(\x05\x12\x15\n\rinterpolation\x18\x02 \x01(\t\x12\x0c\n\x04mean\x18\x03 \x03(\x01\x12\x0b\n\x03std\x18\x04 \x03(\x01\"J\n\x05Layer\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x14\n\x0coutput_shape\x18\x03 \x03(\x05\x12\x0f\n\x07\x64\x65\x66\x61ult\x18\x04 \x01(\x08\"\xe8\x01\n\nCapability\x12\x0e\n\x06method\x18\x01 \x01(\t\x12/\n\x07support\x18\x02 \x01(\x0e\x32\x1e.expound.v1.Capability.Support\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x12\n\x05\x65rror\x18\x04 \x01(\x01H\x00\x88\x01\x01\"k\n\x07Support\x12\x17\n\x13SUPPORT_UNSPECIFIED\x10\x00\x12\x15\n\x11SUPPORT_SUPPORTED\x10\x01\x12\x17\n\x13SUPPORT_APPROXIMATE\x10\x02\x12\x17\n\x13SUPPORT_UNSUPPORTED\x10\x03\x42\x08\n\x06_error2\x97\x01\n\x0cModelService\x12K\n\nListModels\x12\x1d.expound.v1.ListModelsRequest\x1a\x1e.expound.v1.ListModelsResponse\x12:\n\x08GetModel\x12\x1b.expound.v1.GetModelRequest\x1a\x11.expound.v1.Modelb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -43,15 +43,17 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_GETMODELREQUEST']._serialized_start=246
   _globals['_GETMODELREQUEST']._serialized_end=277
   _globals['_MODEL']._serialized_start=280
-  _globals['_MODEL']._serialized_end=622
-  _globals['_PREPROCESSING']._serialized_start=624
-  _globals['_PREPROCESSING']._serialized_end=705
-  _globals['_LAYER']._serialized_start=707
-  _globals['_LAYER']._serialized_end=781
-  _globals['_CAPABILITY']._serialized_start=784
-  _globals['_CAPABILITY']._serialized_end=1016
-  _globals['_CAPABILITY_SUPPORT']._serialized_start=899
-  _globals['_CAPABILITY_SUPPORT']._serialized_end=1006
-  _globals['_MODELSERVICE']._serialized_start=1019
-  _globals['_MODELSERVICE']._serialized_end=1170
+  _globals['_MODEL']._serialized_end=664
+  _globals['_EXECUTION']._serialized_start=667
+  _globals['_EXECUTION']._serialized_end=810
+  _globals['_PREPROCESSING']._serialized_start=812
+  _globals['_PREPROCESSING']._serialized_end=893
+  _globals['_LAYER']._serialized_start=895
+  _globals['_LAYER']._serialized_end=969
+  _globals['_CAPABILITY']._serialized_start=972
+  _globals['_CAPABILITY']._serialized_end=1204
+  _globals['_CAPABILITY_SUPPORT']._serialized_start=1087
+  _globals['_CAPABILITY_SUPPORT']._serialized_end=1194
+  _globals['_MODELSERVICE']._serialized_start=1207
+  _globals['_MODELSERVICE']._serialized_end=1358
 # @@protoc_insertion_point(module_scope)

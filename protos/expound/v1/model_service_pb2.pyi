@@ -115,6 +115,7 @@ class Model(_message.Message):
     DTYPE_FIELD_NUMBER: _builtins.int
     PARAMETER_COUNT_FIELD_NUMBER: _builtins.int
     PREPROCESSING_STEPS_FIELD_NUMBER: _builtins.int
+    EXECUTION_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/NAME`."""
     version: _builtins.str
@@ -155,6 +156,10 @@ class Model(_message.Message):
         the part of the image that the network saw.
         """
 
+    @_builtins.property
+    def execution(self) -> Global___Execution:
+        """How its worker runs it."""
+
     def __init__(
         self,
         *,
@@ -172,14 +177,65 @@ class Model(_message.Message):
         dtype: _builtins.str = ...,
         parameter_count: _builtins.int = ...,
         preprocessing_steps: Global___Preprocessing | None = ...,
+        execution: Global___Execution | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["preprocessing_steps", b"preprocessing_steps"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["execution", b"execution", "preprocessing_steps", b"preprocessing_steps"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "class_count", b"class_count", "device", b"device", "digest", b"digest", "dtype", b"dtype", "input_shape", b"input_shape", "labels", b"labels", "layers", b"layers", "name", b"name", "parameter_count", b"parameter_count", "pool", b"pool", "preprocessing", b"preprocessing", "preprocessing_steps", b"preprocessing_steps", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["capabilities", b"capabilities", "class_count", b"class_count", "device", b"device", "digest", b"digest", "dtype", b"dtype", "execution", b"execution", "input_shape", b"input_shape", "labels", b"labels", "layers", b"layers", "name", b"name", "parameter_count", b"parameter_count", "pool", b"pool", "preprocessing", b"preprocessing", "preprocessing_steps", b"preprocessing_steps", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class Execution(_message.Message):
+    """How a worker runs a model: chosen by measuring when it is loaded, or asked for in its entry."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SIZE_FIELD_NUMBER: _builtins.int
+    CHUNK_SIZE_FIELD_NUMBER: _builtins.int
+    MEMORY_FORMAT_FIELD_NUMBER: _builtins.int
+    PRECISION_FIELD_NUMBER: _builtins.int
+    COMPILED_FIELD_NUMBER: _builtins.int
+    ERROR_FIELD_NUMBER: _builtins.int
+    THREADS_FIELD_NUMBER: _builtins.int
+    batch_size: _builtins.int
+    """Images in one forward pass."""
+    chunk_size: _builtins.int
+    """Images in one chunk of a perturbation job, which others may have to wait for."""
+    memory_format: _builtins.str
+    """Layout of the inputs of forward passes without gradients: "contiguous" or "channels_last"."""
+    precision: _builtins.str
+    """Element type that forward passes without gradients compute at: "float32", "bfloat16",
+    "float16".
+    """
+    compiled: _builtins.bool
+    """Whether `torch.compile` has made the forward passes without gradients."""
+    error: _builtins.float
+    """By how much the logits of forward passes without gradients differed from the network's own when
+    it was loaded, of the largest.
+    """
+    threads: _builtins.int
+    """Cores that compute, on the CPU."""
+    def __init__(
+        self,
+        *,
+        batch_size: _builtins.int = ...,
+        chunk_size: _builtins.int = ...,
+        memory_format: _builtins.str = ...,
+        precision: _builtins.str = ...,
+        compiled: _builtins.bool = ...,
+        error: _builtins.float = ...,
+        threads: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_size", b"batch_size", "chunk_size", b"chunk_size", "compiled", b"compiled", "error", b"error", "memory_format", b"memory_format", "precision", b"precision", "threads", b"threads"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Execution: _TypeAlias = Execution  # noqa: Y015
 
 @_typing.final
 class Preprocessing(_message.Message):

@@ -131,6 +131,24 @@ class GradientMethod(Method, Protocol):
         ...
 
 
+Estimate = Callable[[], Sequence[Answer]]
+
+
+def largest_error(answers: Sequence[Answer]) -> float | None:
+    """The largest standard error of any answer and part; None where there is none."""
+    errors = [
+        error
+        for answer in answers
+        for error in (answer.standard_error, *_largest(answer.standard_errors))
+        if error is not None
+    ]
+    return max(errors, default=None)
+
+
+def _largest(errors: NDArray[np.float64] | None) -> list[float]:
+    return [] if errors is None else [float(errors.max())]
+
+
 class Report(Protocol):
     """Tells the caller how far a perturbation method is, after each batch.
 
@@ -138,21 +156,14 @@ class Report(Protocol):
     it pass.
     """
 
-    def __call__(
-        self,
-        done: int,
-        total: int,
-        standard_error: float | None = None,
-        estimate: Callable[[], Sequence[Answer]] | None = None,
-    ) -> None:
+    def __call__(self, done: int, total: int, estimate: Estimate | None = None) -> None:
         """Reports.
 
         Args:
             done: evaluations done for this input.
             total: evaluations planned for this input.
-            standard_error: the largest one of the estimate so far, where the method knows it.
             estimate: gives the answers as they stand, one a target, with ``weights`` and
-                ``segments``; called only when the caller wants them.
+                ``segments``, or none where it is too early; called only when the caller wants them.
         """
         ...
 

@@ -123,8 +123,8 @@ class _Run:
             self._scores = np.concatenate([self._scores, scores])
             done = len(self._scores)
             offered = done >= max(_ENDS, _GROWTH * self._estimated)
-            self._report(done, self._total, None, self._estimate if offered else None)
-            reason = self._limits.reached(None, time.monotonic() - self._started_s)
+            self._report(done, self._total, self._estimate if offered else None)
+            reason = self._limits.reached(lambda: None, time.monotonic() - self._started_s)
             if reason is not None and _SMALLEST_ROUND <= done < self._total:
                 raise _TimeIsUp(reason)
         return self._scores[first:]

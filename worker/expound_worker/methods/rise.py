@@ -61,13 +61,7 @@ class Rise:
         cells = _cells(image, 2 * parameters.grid_size)
         for scores in scorer.batches(plan):
             sums.add(plan[sums.count : sums.count + len(scores)], scores)
-            enough = sums.count > 1
-            report(
-                scorer.evaluations,
-                len(plan) + 1,
-                sums.standard_error() if enough else None,
-                (lambda: sums.coarse(cells)) if enough else None,
-            )
+            report(scorer.evaluations, len(plan) + 1, lambda: sums.coarse(cells))
         return sums.answers()
 
 
@@ -130,10 +124,6 @@ class _Sums:
         )
         self.count += len(rows)
 
-    def standard_error(self) -> float:
-        """The largest one of any pixel and target."""
-        return float(self._standard_errors().max())
-
     def answers(self) -> list[Answer]:
         """The answers as they stand, one a target."""
         values = torch.as_tensor(self._sum) / (self.count * self._keep_probability)
@@ -153,6 +143,8 @@ class _Sums:
 
     def coarse(self, cells: NDArray[np.int32]) -> list[Answer]:
         """The answers as they stand, each the means over cells, (H, W) from 0."""
+        if self.count < 2:
+            return []
         return [_coarse(answer, cells) for answer in self.answers()]
 
     def _standard_errors(self) -> Tensor:

@@ -1,10 +1,11 @@
 """Measures how many images in one forward pass are fastest, a second or so at load."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CHUNK_S = 0.05
@@ -30,16 +31,16 @@ class BatchSizes:
 
 
 def measure(
-    module: nn.Module, input_shape: tuple[int, int, int], device: torch.device
+    run: Callable[[Tensor], Tensor], input_shape: tuple[int, int, int], device: torch.device
 ) -> BatchSizes:
-    """Measures a network.
+    """Measures what runs a network.
 
     Sizes grow until one is clearly worse than the best, takes long, or does not fit into memory.
     """
     measured: dict[int, float] = {}
     for size in SIZES:
         try:
-            image_s = _seconds_an_image(module, torch.zeros((size, *input_shape), device=device))
+            image_s = _seconds_an_image(run, torch.zeros((size, *input_shape), device=device))
         except torch.OutOfMemoryError:
             break
         measured[size] = image_s
@@ -59,12 +60,12 @@ def _good(measured: dict[int, float]) -> list[int]:
 
 
 @torch.inference_mode()
-def _seconds_an_image(module: nn.Module, batch: torch.Tensor) -> float:
-    module(batch)
+def _seconds_an_image(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+    run(batch)
     measured = []
     for _ in range(_ROUNDS):
         start = time.perf_counter()
         # Reading a value waits for the device.
-        module(batch).sum().item()
+        run(batch).sum().item()
         measured.append(time.perf_counter() - start)
     return min(measured) / len(batch)

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import torch
+
 from expound.v1 import model_service_pb2, worker_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker.models.model import Model
@@ -40,9 +42,10 @@ def model_card(model: Model, capabilities: Sequence[Capability]) -> model_servic
         preprocessing=model.preprocessing.describe(),
         preprocessing_steps=_steps(model.preprocessing),
         device=str(model.device),
-        dtype=str(parameters[0].dtype).removeprefix("torch.") if parameters else "float32",
+        dtype=_name(parameters[0].dtype) if parameters else "float32",
         parameter_count=sum(parameter.numel() for parameter in parameters),
         capabilities=capabilities,
+        execution=_execution(model),
     )
     for layer in model.layers:
         card.layers.add(
@@ -61,3 +64,20 @@ def _steps(preprocessing: Preprocessing) -> model_service_pb2.Preprocessing:
         mean=preprocessing.mean,
         std=preprocessing.std,
     )
+
+
+def _execution(model: Model) -> model_service_pb2.Execution:
+    inference = model.inference
+    return model_service_pb2.Execution(
+        batch_size=model.batch_size,
+        chunk_size=model.chunk_size,
+        memory_format=_name(inference.memory_format).removesuffix("_format"),
+        precision=_name(inference.autocast or torch.float32),
+        compiled=inference.compiled,
+        error=inference.error,
+        threads=model.threads,
+    )
+
+
+def _name(value: torch.dtype | torch.memory_format) -> str:
+    return str(value).removeprefix("torch.")

@@ -6,11 +6,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from expound import tasks
 from expound_worker.models.preprocessing import INTERPOLATIONS, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+AUTOCASTS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class EntryError(Exception):
@@ -35,6 +38,9 @@ class Entry:
         pool: pool of the workers that serve it.
         device: "auto", "cpu", "cuda", "cuda:1".
         batch_size: images in one forward pass; None: measured when the model is loaded.
+        threads: cores that compute on the CPU; None: all.
+        autocast: element type of forward passes without gradients; None: float32.
+        compile: whether `torch.compile` makes forward passes without gradients.
     """
 
     name: str
@@ -50,6 +56,9 @@ class Entry:
     pool: str
     device: str
     batch_size: int | None
+    threads: int | None
+    autocast: torch.dtype | None
+    compile: bool
 
 
 def read_entries(path: str | Path) -> list[Entry]:
@@ -102,6 +111,9 @@ class _Table:
             pool=self._take("pool", str, tasks.DEFAULT_POOL),
             device=self._take("device", str, "auto"),
             batch_size=self._take("batch_size", int, 0) or None,
+            threads=self._take("threads", int, 0) or None,
+            autocast=self._autocast(),
+            compile=self._flag("compile"),
         )
         self._done()
         return entry
@@ -163,6 +175,19 @@ class _Table:
             std=tuple(float(value) for value in std),
             interpolation=interpolation,
         )
+
+    def _autocast(self) -> torch.dtype | None:
+        given = self._take("autocast", str, "")
+        if given not in ("", *AUTOCASTS):
+            allowed = ", ".join(AUTOCASTS)
+            raise self._error(f"`autocast` must be one of {allowed}, not {given!r}")
+        return AUTOCASTS.get(given)
+
+    def _flag(self, key: str) -> bool:
+        value = self._table.pop(key, False)
+        if not isinstance(value, bool):
+            raise self._error(f"`{key}` must be true or false, not {value!r}")
+        return value
 
     def _take(self, key: str, kind: type[Any], default: Any) -> Any:
         value = self._table.pop(key, default)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from expound_worker.models.inference import Inference
 from expound_worker.models.layout import Layout
 from expound_worker.models.preprocessing import Preprocessing
 
@@ -58,7 +59,8 @@ class Model:
         layers: its layers whose output is a map, in the order in which they run.
         batch_size: number of images in one forward pass, where it is fastest.
         chunk_size: number of images in one forward pass of a job that others wait behind.
-        memory_format: in which the inputs of `run` are fastest.
+        inference: how forward passes without gradients are run.
+        threads: how many cores compute, on the CPU.
         forward: runs a forward pass elsewhere, in place of `module`.
     """
 
@@ -74,7 +76,8 @@ class Model:
     layers: tuple[Layer, ...] = field(repr=False)
     batch_size: int
     chunk_size: int
-    memory_format: torch.memory_format = torch.contiguous_format
+    inference: Inference
+    threads: int = field(default_factory=torch.get_num_threads)
     forward: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -86,11 +89,9 @@ class Model:
         """Label of a class; its index where the model has no labels."""
         return self.labels[index] if self.labels else str(index)
 
-    @torch.inference_mode()
     def run(self, inputs: Tensor) -> Tensor:
         """Logits (N, classes) of one batch (N, C, H, W), no gradient."""
-        logits: Tensor = self.module(inputs.contiguous(memory_format=self.memory_format))
-        return logits
+        return self.inference(inputs)
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:

@@ -15,9 +15,10 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from expound_worker.models import memory_format
+from expound_worker.models import inference
 from expound_worker.models.batch_size import BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
+from expound_worker.models.inference import InferenceError
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.output import check_output
@@ -80,8 +81,14 @@ def load(entry: Entry) -> Model:
             f"{class_count} classes"
         )
     input_shape = entry.preprocessing.input_shape
+    try:
+        run = inference.choose(
+            module, input_shape, device, autocast=entry.autocast, compiled=entry.compile
+        )
+    except InferenceError as error:
+        raise EntryError(f"[models.{entry.name}]: {error}") from error
     if entry.batch_size is None:
-        sizes = measure(module, input_shape, device)
+        sizes = measure(run, input_shape, device)
     else:
         sizes = BatchSizes(entry.batch_size, entry.batch_size)
     return Model(
@@ -97,7 +104,8 @@ def load(entry: Entry) -> Model:
         layers=find_layers(module, input_shape, device),
         batch_size=sizes.batch_size,
         chunk_size=sizes.chunk_size,
-        memory_format=memory_format.fastest(module, input_shape, device, sizes.chunk_size),
+        inference=run,
+        threads=entry.threads or torch.get_num_threads(),
     )
 
 

@@ -3,14 +3,13 @@
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
 from google.protobuf.message import Message
 from numpy.typing import NDArray
 
-from expound_worker.methods.method import Answer, Report
+from expound_worker.methods.method import Answer, Report, largest_error
 from expound_worker.perturbation.engine import PlanScorer
 
 
@@ -77,12 +76,17 @@ class Limits:
             }
         )
 
-    def reached(self, standard_error: float | None, elapsed_s: float) -> str | None:
-        """Which one is reached, in words; None while none is."""
+    def reached(self, largest: Callable[[], float | None], elapsed_s: float) -> str | None:
+        """Which one is reached, in words; None while none is.
+
+        Args:
+            largest: gives the largest standard error; asked only where it is limited.
+            elapsed_s: for how long the run has run.
+        """
         if (
             self.max_standard_error is not None
-            and standard_error is not None
-            and standard_error <= self.max_standard_error
+            and (error := largest()) is not None
+            and error <= self.max_standard_error
         ):
             return f"no standard error is above max_standard_error={self.max_standard_error:g}"
         if self.max_seconds is not None and elapsed_s >= self.max_seconds:
@@ -111,31 +115,47 @@ def run_plan(
     """
     limits = limits or Limits()
     started_s = time.monotonic()
-    answers: Sequence[Answer] = ()
+    current = _Current(estimator, len(masks))
     total = scorer.evaluations + len(masks)
-    done = renewed = 0
     for scores in scorer.batches(masks):
-        estimator.add(scores)
-        done += len(scores)
-        if done >= estimator.growth * renewed or done == len(masks):
-            answers, renewed = estimator.answers(), done
-        error = _largest_error(answers)
-        report(scorer.evaluations, total, error, partial(list, answers) if answers else None)
-        reason = limits.reached(error, time.monotonic() - started_s)
-        if reason is not None and answers and done < len(masks):
-            latest = answers if renewed == done else estimator.answers()
+        current.add(scores)
+        report(scorer.evaluations, total, current.answers)
+        reason = limits.reached(current.error, time.monotonic() - started_s)
+        if reason is not None and current.done < len(masks) and (latest := current.latest()):
             return early_end(latest, scorer.evaluations, total, reason)
-    return list(answers)
+    return list(current.latest())
+
+
+class _Current:
+    """The answers of an estimator: made when they are asked for, and not too often."""
+
+    def __init__(self, estimator: Estimator, total: int) -> None:
+        self.done = 0
+        self._estimator = estimator
+        self._total = total
+        self._answers: list[Answer] = []
+        self._renewed = 0
+
+    def add(self, scores: NDArray[np.float64]) -> None:
+        self._estimator.add(scores)
+        self.done += len(scores)
+
+    def answers(self) -> list[Answer]:
+        """They may be a little older than the last scores."""
+        if self.done < self._estimator.growth * self._renewed and self.done < self._total:
+            return self._answers
+        return self.latest()
+
+    def latest(self) -> list[Answer]:
+        if self._renewed < self.done:
+            self._answers, self._renewed = self._estimator.answers(), self.done
+        return self._answers
+
+    def error(self) -> float | None:
+        return largest_error(self.answers())
 
 
 def early_end(answers: Sequence[Answer], done: int, total: int, reason: str) -> list[Answer]:
     """The answers of a run that ended before its plan did, with a warning that says why."""
     warning = f"stopped after {done} of {total} evaluations: {reason}"
     return [replace(answer, warnings=[*answer.warnings, warning]) for answer in answers]
-
-
-def _largest_error(answers: Sequence[Answer]) -> float | None:
-    errors = [
-        answer.standard_errors.max() for answer in answers if answer.standard_errors is not None
-    ]
-    return float(max(errors)) if errors else None
