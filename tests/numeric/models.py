@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from expound import parameters
 from expound_worker.methods.method import Answer, Estimate, largest_error
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.efficientnet_lite0 import build
 from expound_worker.models.inference import Inference
 from expound_worker.models.layers import find_layers
@@ -41,7 +42,7 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
         labels=(),
         class_count=class_count,
         layers=find_layers(module, shape, torch.device("cpu")),
-        batch_size=batch_size,
+        batch=BatchSize(batch_size),
         chunk_size=batch_size,
         inference=Inference(module),
     )

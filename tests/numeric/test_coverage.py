@@ -11,6 +11,7 @@ from expound_worker.methods.kernel_shap import KernelShap
 from expound_worker.methods.lime import Lime
 from expound_worker.methods.method import Answer
 from expound_worker.methods.permutation_shap import PermutationShap
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from expound_worker.perturbation.engine import Scorer, prepare
 from expound_worker.perturbation.functionals import Functional, lime_slopes, shapley_values
@@ -54,7 +55,7 @@ def scores(scorer: Scorer) -> NDArray[np.float64]:
 def model(cifar: Model, scorer: Scorer, scores: NDArray[np.float64]) -> Model:
     """The CIFAR network, as far as this photo goes."""
     table = Table(scores, scorer.segments)
-    return with_module(cifar, table, batch_size=256, chunk_size=256)
+    return with_module(cifar, table, batch=BatchSize(256), chunk_size=256)
 
 
 def long_run(functional: Functional, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -15,6 +15,7 @@ from expound.v1 import method_pb2 as m
 from expound_worker.attributions import to_attribution
 from expound_worker.methods.gradient_shap import GradientShap
 from expound_worker.methods.method import Answer, Batch, MethodError
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
 from tests.numeric.gradients import batch_of, pair
@@ -63,7 +64,7 @@ def literal(
 def test_values_and_errors_equal_those_of_one_point_at_a_time(
     baselines: list[m.Baseline], batch_size: int, cifar: Model, thumbnail: Tensor
 ) -> None:
-    model = dataclasses.replace(cifar, batch_size=batch_size)
+    model = dataclasses.replace(cifar, batch=BatchSize(batch_size))
     batch = pair(cifar, thumbnail)
     parameters = resolved(m.GradientShap(n_samples=20, stdev=0.3, baselines=baselines))
     answers = explained(model, batch, parameters, seed=5)

@@ -12,6 +12,7 @@ from torch import Tensor
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.layer_conductance import LayerConductance
 from expound_worker.methods.method import Answer, Batch
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from tests.numeric.cuts import Classifier
 from tests.numeric.gradients import batch_of, pair
@@ -66,7 +67,7 @@ def test_values_equal_captums_on_classifiers(classifier: Classifier) -> None:
 def test_values_equal_captums_whatever_the_baseline_and_the_batches(
     layer: str, batch_size: int, cifar: Model, thumbnail: Tensor
 ) -> None:
-    model = dataclasses.replace(cifar, batch_size=batch_size)
+    model = dataclasses.replace(cifar, batch=BatchSize(batch_size))
     batch = pair(cifar, thumbnail)
     asked = m.LayerConductance(layer=layer, n_steps=9, baseline=BLACK, interpolation=NEAREST)
     theirs = captums(cifar, batch, layer, torch.full_like(batch.inputs, -1), n_steps=9)

@@ -17,6 +17,7 @@ from expound_worker.methods.integrated_gradients import IntegratedGradients
 from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.methods.noise_tunnel import NoiseTunnel
 from expound_worker.methods.saliency import Saliency
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from tests.numeric.gradients import batch_of, pair
 from tests.numeric.models import resolved
@@ -53,7 +54,7 @@ def close(ours: NDArray[np.float32], expected: NDArray[np.generic]) -> bool:
 def test_saliency_equals_captums_whatever_the_batch_size(
     batch_size: int, name: str, cifar: Model, thumbnail: Tensor
 ) -> None:
-    model = dataclasses.replace(cifar, batch_size=batch_size)
+    model = dataclasses.replace(cifar, batch=BatchSize(batch_size))
     parameters = resolved(m.Saliency(absolute=False, noise_tunnel=tunnel(name)))
     (answer,) = NoiseTunnel(Saliency()).attribute(model, batch_of(cifar, thumbnail), parameters, 5)
     with torch.random.fork_rng():
@@ -158,7 +159,7 @@ def test_method_is_given_copies_in_full_batches_with_their_own_scores(
     cifar: Model, thumbnail: Tensor
 ) -> None:
     spy, batch = Spy(), pair(cifar, thumbnail)
-    model = dataclasses.replace(cifar, batch_size=5)
+    model = dataclasses.replace(cifar, batch=BatchSize(5))
     parameters = resolved(m.Saliency(noise_tunnel=tunnel(n_samples=5)))
     answers = NoiseTunnel(spy).attribute(model, batch, parameters, 9)
     assert [len(copies.logits) for copies in spy.batches] == [4, 4, 2]

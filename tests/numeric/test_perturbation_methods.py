@@ -19,6 +19,7 @@ from expound_worker.methods.occlusion import Occlusion
 from expound_worker.methods.partition_shap import PartitionShap
 from expound_worker.methods.permutation_shap import PermutationShap
 from expound_worker.methods.rise import Rise
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from tests.numeric.models import Reports, ignore, resolved
 
@@ -73,7 +74,7 @@ def test_answers_are_whole(name: str, cifar: Model, thumbnail: Tensor) -> None:
 
 @every_method
 def test_the_size_of_batches_changes_nothing(name: str, cifar: Model, thumbnail: Tensor) -> None:
-    one_by_one = dataclasses.replace(cifar, batch_size=1)
+    one_by_one = dataclasses.replace(cifar, batch=BatchSize(1))
     for alone, together in zip(
         explained(name, one_by_one, thumbnail), explained(name, cifar, thumbnail), strict=True
     ):

@@ -14,6 +14,7 @@ from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.method import Answer, MethodError
 from expound_worker.methods.rise import Rise
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 from tests.numeric.models import Reports, ignore, resolved, with_module
@@ -76,7 +77,7 @@ def test_values_equal_those_of_the_paper_for_the_same_masks(
     parameters = m.Rise(
         n_samples=50, grid_size=grid_size, keep_probability=keep_probability, baseline=baseline
     )
-    model = dataclasses.replace(cifar, batch_size=batch_size)
+    model = dataclasses.replace(cifar, batch=BatchSize(batch_size))
     answers = explained(model, thumbnail, parameters, [6, 3], seed=4)
     masks = smooth_masks(50, grid_size, keep_probability, 32, seed=4)
     filler = make_baseline(baseline, cifar.preprocessing, thumbnail, 4)

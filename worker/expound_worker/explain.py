@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
-from itertools import islice
-from typing import Any
+from itertools import chain, islice
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ from expound_worker.failures import describe
 from expound_worker.images import Decode, digest, prepare
 from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.gradients import SHARING, Forward
-from expound_worker.methods.method import Batch, MethodError
+from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
@@ -47,6 +47,14 @@ class _Explanation:
     targets: Sequence[Sequence[explanation_pb2.ClassScore]]
     forward: Forward | None
     """The pass that predicted, kept for methods that go on from it; of other explanations too."""
+
+
+class _Pair(NamedTuple):
+    """An input and a class: number of the explanation, of its input, and the class."""
+
+    explanation: int
+    input: int
+    score: explanation_pb2.ClassScore
 
 
 def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandOut) -> None:
@@ -144,7 +152,7 @@ def _predict_together(
     compute_on(model.threads)
     inputs = torch.stack([image for some in images for image in some]).to(model.device)
     sizes = [len(some) for some in images]
-    forward = Forward.run(model, inputs) if _shares(works[0].request, inputs, model) else None
+    forward = _forward(model, inputs) if _shares(works[0].request, inputs, model) else None
     all_logits = forward.logits.detach() if forward else model.logits(inputs)
     explanations = []
     for work, own, logits in zip(works, inputs.split(sizes), all_logits.split(sizes), strict=True):
@@ -161,6 +169,14 @@ def _shares(request: explanation_pb2.ExplainRequest, inputs: Tensor, model: Mode
     """Whether a method goes on from the forward pass that predicts."""
     names = (method.WhichOneof("method") for method in request.methods)
     return len(inputs) <= model.batch_size and any(name in SHARING for name in names)
+
+
+def _forward(model: Model, inputs: Tensor) -> Forward | None:
+    """The pass that predicts; None where memory does not suffice to keep all of it."""
+    try:
+        return Forward.run(model, inputs)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _run_method(
@@ -184,33 +200,41 @@ def _run_method(
 def _attribute(
     index: int, explanations: Sequence[_Explanation]
 ) -> list[explanation_pb2.MethodResult]:
-    """Runs a method on every pair of an input and a target, in batches of the model's size."""
+    """Runs a method on every pair of an input and a target, in batches of the model's size.
+
+    A batch that does not fit into the device's memory is halved, and so are those after it.
+    """
     model, request = explanations[0].model, explanations[0].request
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
     results = [explanation_pb2.MethodResult() for _ in explanations]
     pairs = [
-        (number, input_index, score)
+        _Pair(number, input_index, score)
         for number, explanation in enumerate(explanations)
         for input_index, scores in enumerate(explanation.targets)
         for score in scores
     ]
     forward = _forward_of(explanations, len(pairs))
-    for start in range(0, len(pairs), model.batch_size):
-        some = pairs[start : start + model.batch_size]
+
+    def attribute(start: int, end: int) -> list[tuple[_Pair, Answer]]:
+        some = pairs[start:end]
         batch = Batch(
-            inputs=torch.stack([explanations[number].inputs[own] for number, own, _ in some]),
-            targets=torch.tensor([score.index for _, _, score in some], device=model.device),
-            logits=[score.logit for _, _, score in some],
-            forward=forward,
+            inputs=torch.stack(
+                [explanations[pair.explanation].inputs[pair.input] for pair in some]
+            ),
+            targets=torch.tensor([pair.score.index for pair in some], device=model.device),
+            logits=[pair.score.logit for pair in some],
+            forward=forward if len(some) == len(pairs) else None,
         )
         answers = GRADIENT_METHODS[name].attribute(
             model, batch, getattr(method, name), request.seed
         )
-        for (number, own, score), answer in zip(some, answers, strict=True):
-            result = results[number]
-            result.attributions.append(to_attribution(answer, own, score, request.output))
-            result.progress.evaluations_done += answer.evaluations
+        return list(zip(some, answers, strict=True))
+
+    for pair, answer in chain(*model.batch.run(len(pairs), attribute)):
+        result = results[pair.explanation]
+        result.attributions.append(to_attribution(answer, pair.input, pair.score, request.output))
+        result.progress.evaluations_done += answer.evaluations
     for result in results:
         result.progress.evaluations_total = result.progress.evaluations_done
     return results

@@ -90,27 +90,16 @@ def _logits(
     maps: Tensor,
     interpolation: method_pb2.Interpolation.ValueType,
 ) -> Iterator[Tensor]:
-    """Yields logits (n, classes) of the image under the next n maps, (channels, h, w) in all.
-
-    A batch that does not fit into the device's memory is halved, and so are those after it.
-    """
-    batch_size, start = model.batch_size, 0
-    while start < len(maps):
-        masks = _to_masks(maps[start : start + batch_size], image, interpolation)
-        try:
-            logits = model.logits(torch.lerp(baseline, image, masks[:, None]))
-        except torch.OutOfMemoryError:
-            if batch_size == 1:
-                raise
-            batch_size //= 2
-            continue
+    """Yields logits (n, classes) of the image under the next n maps, (channels, h, w) in all."""
+    for some in maps.split(model.batch_size):
+        masks = _to_masks(some, image, interpolation)
+        logits = model.logits(torch.lerp(baseline, image, masks[:, None]))
         if not logits.isfinite().all():
             raise MethodError(
                 Reason.NOT_FINITE,
                 "the model gives NaN or infinity for the image under an activation map: choose "
                 "another baseline",
             )
-        start += len(logits)
         yield logits
 
 

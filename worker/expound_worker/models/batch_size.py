@@ -1,11 +1,17 @@
 """Measures how many images in one forward pass are fastest, a second or so at load."""
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
+
+logger = logging.getLogger(__name__)
+
+_Made = TypeVar("_Made")
 
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CHUNK_S = 0.05
@@ -15,6 +21,50 @@ _ROUNDS = 3
 _CLEARLY_WORSE = 1.3
 _AS_GOOD = 1.1
 _ABOUT = 1.25
+
+
+class BatchSize:
+    """Number of images in one forward pass; where memory does not suffice, it becomes smaller.
+
+    Attributes:
+        images: the number.
+    """
+
+    def __init__(self, images: int) -> None:
+        """Begins with so many."""
+        self.images = images
+
+    def run(self, count: int, run: Callable[[int, int], _Made]) -> Iterator[_Made]:
+        """Runs `count` items in batches, and gives what each batch gives.
+
+        A batch that does not fit into the device's memory is halved, and so are all after it.
+
+        Args:
+            count: number of items.
+            run: runs those from one number to before another.
+
+        Raises:
+            torch.OutOfMemoryError: an item does not fit alone; the number stays what it was.
+        """
+        before, start = self.images, 0
+        while start < count:
+            end = min(start + self.images, count)
+            try:
+                made = run(start, end)
+            except torch.OutOfMemoryError:
+                if end - start == 1:
+                    self.images = before
+                    raise
+                self._fit((end - start) // 2)
+            else:
+                start = end
+                yield made
+
+    def _fit(self, images: int) -> None:
+        self.images = images
+        logger.warning("memory does not suffice: batches of %d images from now on", images)
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.inference import Inference
 from expound_worker.models.layout import Layout
 from expound_worker.models.preprocessing import Preprocessing
@@ -57,7 +58,7 @@ class Model:
         labels: label of each class; empty where it has none.
         class_count: number of classes.
         layers: its layers whose output is a map, in the order in which they run.
-        batch_size: number of images in one forward pass, where it is fastest.
+        batch: number of images in one forward pass: where it is fastest, as far as memory goes.
         chunk_size: number of images in one forward pass of a job that others wait behind.
         inference: how forward passes without gradients are run.
         threads: how many cores compute, on the CPU.
@@ -74,7 +75,7 @@ class Model:
     labels: tuple[str, ...] = field(repr=False)
     class_count: int
     layers: tuple[Layer, ...] = field(repr=False)
-    batch_size: int
+    batch: BatchSize = field(repr=False)
     chunk_size: int
     inference: Inference
     threads: int = field(default_factory=torch.get_num_threads)
@@ -84,6 +85,11 @@ class Model:
     def input_shape(self) -> tuple[int, int, int]:
         """Shape of one input: (C, H, W)."""
         return self.preprocessing.input_shape
+
+    @property
+    def batch_size(self) -> int:
+        """Number of images in one forward pass, as it stands."""
+        return self.batch.images
 
     def label(self, index: int) -> str:
         """Label of a class; its index where the model has no labels."""
@@ -95,9 +101,16 @@ class Model:
 
     @torch.inference_mode()
     def logits(self, inputs: Tensor) -> Tensor:
-        """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient."""
+        """Logits (N, classes) of inputs (N, C, H, W), in batches of `batch_size`, no gradient.
+
+        A batch that does not fit into the device's memory is halved, and so are those after it.
+
+        Raises:
+            torch.OutOfMemoryError: one input alone needs more memory than the device has.
+        """
         forward = self.forward or self.run
-        return torch.cat([forward(batch) for batch in torch.split(inputs, self.batch_size)])
+        run = self.batch.run(len(inputs), lambda start, end: forward(inputs[start:end]))
+        return torch.cat(list(run))
 
     def probabilities(self, inputs: Tensor, targets: Tensor) -> NDArray[np.float64]:
         """(N, T) probability of each of the classes `targets` (T,) for inputs (N, C, H, W)."""

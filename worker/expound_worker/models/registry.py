@@ -16,7 +16,7 @@ import torchvision.models
 from torch import Tensor, nn
 
 from expound_worker.models import inference
-from expound_worker.models.batch_size import BatchSizes, measure
+from expound_worker.models.batch_size import BatchSize, BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.inference import InferenceError
 from expound_worker.models.layers import find_layers
@@ -50,7 +50,7 @@ class Registry:
         """The same models, whose forward passes are run by `forward`, a chunk at a time."""
         return Registry(
             [
-                replace(model, forward=partial(forward, model), batch_size=model.chunk_size)
+                replace(model, forward=partial(forward, model), batch=BatchSize(model.chunk_size))
                 for model in self
             ]
         )
@@ -102,7 +102,7 @@ def load(entry: Entry) -> Model:
         labels=entry.labels,
         class_count=class_count,
         layers=find_layers(module, input_shape, device),
-        batch_size=sizes.batch_size,
+        batch=BatchSize(sizes.batch_size),
         chunk_size=sizes.chunk_size,
         inference=run,
         threads=entry.threads or torch.get_num_threads(),

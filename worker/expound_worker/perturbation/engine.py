@@ -53,12 +53,9 @@ class PlanScorer:
         self._baseline = baseline.contiguous()
         self._pixel_masks = pixel_masks
         self._targets = torch.tensor(targets, device=image.device)
-        self._batch_size = model.batch_size
 
     def batches(self, plan: NDArray[Any]) -> Iterator[NDArray[np.float64]]:
         """Scores the rows of a plan, a batch at a time.
-
-        A batch that does not fit into the device's memory is halved, and so are those after it.
 
         Args:
             plan: (N, ...) rows, of which `pixel_masks` makes masks.
@@ -67,26 +64,20 @@ class PlanScorer:
             (n, T) probability of each target, of the next n rows; n is the model's batch size.
 
         Raises:
-            MethodError: the model gives NaN or infinity, or one composite alone needs more memory
-                than the device has.
+            MethodError: the model gives NaN or infinity.
+            torch.OutOfMemoryError: one composite alone needs more memory than the device has.
         """
         start = 0
         while start < len(plan):
-            scores = self._score(plan[start : start + self._batch_size])
-            if scores is None:
-                self._halve_batch()
-                continue
+            scores = self._score(plan[start : start + self._model.batch_size])
             start += len(scores)
             self.evaluations += len(scores)
             yield scores
 
     @torch.inference_mode()
-    def _score(self, rows: NDArray[Any]) -> NDArray[np.float64] | None:
-        """(n, T) probabilities; None where the device's memory did not suffice."""
-        try:
-            scores = self._model.probabilities(self._composites(rows), self._targets)
-        except torch.OutOfMemoryError:
-            return None
+    def _score(self, rows: NDArray[Any]) -> NDArray[np.float64]:
+        """(n, T) probabilities."""
+        scores = self._model.probabilities(self._composites(rows), self._targets)
         if not np.isfinite(scores).all():
             raise MethodError(
                 Reason.NOT_FINITE,
@@ -101,15 +92,6 @@ class PlanScorer:
         if masks.dtype == torch.bool:
             return torch.where(masks, self._image, self._baseline)
         return torch.lerp(self._baseline, self._image, masks.to(self._image))
-
-    def _halve_batch(self) -> None:
-        if self._batch_size == 1:
-            raise MethodError(
-                Reason.OUT_OF_MEMORY, "the device has not enough memory for a batch of one image"
-            )
-        self._batch_size //= 2
-        if self._image.is_cuda:
-            torch.cuda.empty_cache()
 
 
 class Scorer(PlanScorer):

@@ -1,0 +1,48 @@
+"""The batch size: measured at load, and made smaller where memory does not suffice."""
+
+import pytest
+import torch
+
+from expound_worker.models.batch_size import BatchSize
+
+
+class Device:
+    """Has memory for so many items at a time, and for none that is marked."""
+
+    def __init__(self, room: int, poison: int = -1) -> None:
+        self.room = room
+        self.poison = poison
+        self.batches: list[int] = []
+
+    def __call__(self, start: int, end: int) -> list[int]:
+        self.batches.append(end - start)
+        if end - start > self.room or start <= self.poison < end:
+            raise torch.OutOfMemoryError("out of memory, as a test wants it")
+        return list(range(start, end))
+
+
+def run(size: BatchSize, count: int, device: Device) -> list[int]:
+    return [item for batch in size.run(count, device) for item in batch]
+
+
+def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_kept() -> None:
+    size, device = BatchSize(16), Device(room=5)
+    assert run(size, 21, device) == list(range(21))
+    assert device.batches == [16, 8, 4, 4, 4, 4, 4, 1]
+    assert size.images == 4
+    again = Device(room=5)
+    assert run(size, 8, again) == list(range(8))
+    assert again.batches == [4, 4]
+
+
+def test_the_size_goes_by_the_batch_that_did_not_fit() -> None:
+    size = BatchSize(64)
+    run(size, 6, Device(room=3))
+    assert size.images == 3
+
+
+def test_an_item_that_never_fits_makes_no_batch_smaller() -> None:
+    size = BatchSize(16)
+    with pytest.raises(torch.OutOfMemoryError):
+        run(size, 16, Device(room=16, poison=0))
+    assert size.images == 16
