@@ -24,7 +24,7 @@ from expound_client.events import (
 )
 from expound_client.explanation import Explanation
 from expound_client.inputs import ImageLike
-from expound_client.models import Capability, Layer, Model, Preprocessing, Support
+from expound_client.models import Capability, Execution, Layer, Model, Preprocessing, Support
 from expound_client.results import (
     ExplanationResult,
     MethodResult,
@@ -43,6 +43,7 @@ __all__ = [
     "ClassScore",
     "Client",
     "Event",
+    "Execution",
     "Explanation",
     "ExplanationResult",
     "ExpoundError",

@@ -67,6 +67,30 @@ class Preprocessing:
 
 
 @dataclass(frozen=True)
+class Execution:
+    """How a worker runs a model: measured when it was loaded, or asked for in its entry.
+
+    Attributes:
+        batch_size: images in one forward pass.
+        chunk_size: images in one chunk of a perturbation job.
+        memory_format: layout of the inputs of passes without gradients: "contiguous" or
+            "channels_last".
+        precision: element type that they compute at: "float32", "bfloat16" or "float16".
+        compiled: whether `torch.compile` has made them.
+        error: by how much their logits differed from the network's own, of the largest.
+        threads: cores that compute, on the CPU.
+    """
+
+    batch_size: int
+    chunk_size: int
+    memory_format: str
+    precision: str
+    compiled: bool
+    error: float
+    threads: int
+
+
+@dataclass(frozen=True)
 class Model:
     """Card of a model.
 
@@ -85,6 +109,7 @@ class Model:
         device: device it runs on.
         dtype: element type of its weights.
         parameter_count: number of its parameters.
+        execution: how its worker runs it; None where the worker does not tell.
     """
 
     name: str
@@ -101,6 +126,7 @@ class Model:
     device: str
     dtype: str
     parameter_count: int
+    execution: Execution | None = field(repr=False)
 
     @classmethod
     def from_proto(cls, card: model_service_pb2.Model) -> Self:
@@ -123,6 +149,7 @@ class Model:
             device=card.device,
             dtype=card.dtype,
             parameter_count=card.parameter_count,
+            execution=_execution(card),
         )
 
 
@@ -141,3 +168,18 @@ def _preprocessing(card: model_service_pb2.Model) -> Preprocessing | None:
         return None
     steps = card.preprocessing_steps
     return Preprocessing(steps.resize, steps.interpolation, tuple(steps.mean), tuple(steps.std))
+
+
+def _execution(card: model_service_pb2.Model) -> Execution | None:
+    if not card.HasField("execution"):
+        return None
+    run = card.execution
+    return Execution(
+        run.batch_size,
+        run.chunk_size,
+        run.memory_format,
+        run.precision,
+        run.compiled,
+        run.error,
+        run.threads,
+    )

@@ -27,9 +27,9 @@ class Fleet:
         running.enter_context(self.server)
         self.workers: list[Worker] = []
 
-    def add_worker(self) -> Worker:
+    def add_worker(self, models: Path = MODELS) -> Worker:
         """Starts a worker, and waits until it is known."""
-        worker = Worker(self.redis.url, MODELS)
+        worker = Worker(self.redis.url, models)
         known = self._known()
         self._running.enter_context(worker)
         self.workers.append(worker)

@@ -1,7 +1,8 @@
 """Mixed load while workers and servers are killed at random: `make soak`.
 
-Two workers, two servers, a Redis that keeps what it is told; every 20 s one process is killed or
-asked to stop, and started again. At the end nothing may be lost, done twice or left over.
+Three workers, two servers, a Redis that keeps what it is told; every 20 s one process is killed or
+asked to stop, and started again, but for one worker, which is spared: what it holds in memory is
+told minute by minute. At the end nothing may be lost, done twice or left over.
 """
 
 import argparse
@@ -31,6 +32,7 @@ from tests.service import Server, Worker
 MODELS = Path(__file__).parent / "models" / "soak.toml"
 CALLERS = 4
 PERIOD_S = 20.0
+KILLS_A_MINUTE = 3
 PATIENCE_S = 300.0
 MIX: tuple[list[MethodLike], ...] = (
     ["saliency"],
@@ -51,6 +53,7 @@ class Figures:
         lost: explanations that did not end.
         broken: what the invariant checker says of the events of explanations.
         killed: when something was killed.
+        memory: resident bytes, minute by minute, of what was never killed, by process id.
     """
 
     asked: dict[str, tuple[float, float]] = field(default_factory=dict)
@@ -59,6 +62,7 @@ class Figures:
     lost: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     killed: list[float] = field(default_factory=list)
+    memory: dict[int, list[int]] = field(default_factory=dict)
 
     def recovery_s(self) -> list[float]:
         """Of each kill, how long what was under way then took to end."""
@@ -143,6 +147,9 @@ def _print(
     for process, size in last.items():
         before = f"{first[process] / 2**20:.0f}" if process in first else "new"
         print(f"memory of {process}: {before} -> {size / 2**20:.0f} MiB")
+    for process, sizes in figures.memory.items():
+        told = " ".join(f"{size / 2**20:.0f}" for size in sizes)
+        print(f"memory of {process}, never killed, at each minute: {told} MiB")
     for line in (*figures.lost, *figures.broken):
         print(line)
 
@@ -155,7 +162,8 @@ def soak(minutes: float, seed: int) -> bool:
         running.enter_context(store)
         servers = [Server(store.url) for _ in range(2)]
         processes: list[Process] = [*servers, *(Worker(store.url, MODELS) for _ in range(2))]
-        for process in processes:
+        spared = Worker(store.url, MODELS)
+        for process in (*processes, spared):
             running.enter_context(process)
         wait_until(lambda: all(server.serving() for server in servers), "being ready", 180)
         client = running.enter_context(redis.Redis.from_url(store.url))
@@ -169,12 +177,15 @@ def soak(minutes: float, seed: int) -> bool:
             if time.monotonic() >= stop_s:
                 break
             first |= {pid: size for pid, size in _memory(processes).items() if pid not in first}
+            if len(figures.killed) % KILLS_A_MINUTE == 0:
+                for pid, size in _memory([spared, store]).items():
+                    figures.memory.setdefault(pid, []).append(size)
             _kill(chance, processes, figures)
         ends.set()
         for caller in callers:
             caller.join()
         found: list[bytes] = client.keys(records.events_key("*"))
-        _print(figures, len(found), first, _memory([*processes, store]))
+        _print(figures, len(found), first, _memory(processes))
         try:
             check_nothing_left(client)
         except AssertionError as error:

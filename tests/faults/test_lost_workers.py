@@ -58,7 +58,9 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
         assert progress == sorted(progress)
         check_nothing_left(store)
         again = _explain(client).result(120)
-        np.testing.assert_allclose(result["lime"].values, again["lime"].values, rtol=1e-5)
+        # Workers may run the network in another order of the same sums.
+        values, scale = result["lime"].values, np.abs(result["lime"].values).max()
+        np.testing.assert_allclose(values, again["lime"].values, rtol=0, atol=1e-4 * scale)
 
 
 def _kill(worker: Worker) -> None:

@@ -75,3 +75,12 @@ def test_the_command_line_prints_the_table_within_80_columns(
     (refused,) = (line for line in lines if "│ grad_cam " in line)
     assert "unsupported" in refused
     assert any("no layer of the model has a spatial output" in line for line in lines)
+
+
+def test_a_card_tells_how_its_worker_runs_the_model(client: Client) -> None:
+    execution = client.model("efficientnet_lite0").execution
+    assert execution is not None
+    assert execution.memory_format in ("contiguous", "channels_last")
+    assert (execution.precision, execution.compiled) == ("float32", False)
+    assert 0.0 <= execution.error < 1e-4
+    assert execution.batch_size >= 1 and execution.chunk_size >= 1 and execution.threads >= 1

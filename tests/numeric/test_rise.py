@@ -122,6 +122,17 @@ def test_pixels_that_the_model_looks_at_stand_out(cifar: Model) -> None:
     assert 20 <= row < 28 and 4 <= column < 12
 
 
+def test_a_model_that_gives_one_score_is_warned_of(cifar: Model, thumbnail: Tensor) -> None:
+    class Constant(torch.nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return torch.tensor([1.0, 2.0]).expand(len(inputs), 2)
+
+    (answer,) = explained(with_module(cifar, Constant()), thumbnail, m.Rise(n_samples=50), [0])
+    assert "same score whatever is hidden" in answer.warnings[0]
+    (answer,) = explained(cifar, thumbnail, m.Rise(n_samples=50), [0])
+    assert answer.warnings == []
+
+
 def test_early_estimates_are_means_over_cells_and_come_with_a_standard_error(
     cifar: Model, thumbnail: Tensor
 ) -> None:

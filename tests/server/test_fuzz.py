@@ -50,7 +50,8 @@ EXPECTED = {
 def process(redis_url: str, worker: HandWorker) -> Iterator[Process]:
     """A server in a process of its own, so that its crash would be seen; its models stay."""
     worker.publish(model("tiny"), model("flat", layers=False), alive_ms=3_600_000)
-    with server_process(redis_url) as running:
+    # Nobody works off what is accepted.
+    with server_process(redis_url, "--max-waiting", "0") as running:
         yield running
 
 

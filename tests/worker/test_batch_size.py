@@ -2,8 +2,9 @@
 
 import pytest
 import torch
+from torch import Tensor
 
-from expound_worker.models.batch_size import BatchSize
+from expound_worker.models.batch_size import BatchSize, BatchSizes, measure
 
 
 class Device:
@@ -46,3 +47,26 @@ def test_an_item_that_never_fits_makes_no_batch_smaller() -> None:
     with pytest.raises(torch.OutOfMemoryError):
         run(size, 16, Device(room=16, poison=0))
     assert size.images == 16
+
+
+def test_one_core_computes_what_more_cores_do_not_compute_clearly_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A network whose batches of eight and more take half the time on two cores."""
+    now_s = 0.0
+
+    def network(batch: Tensor) -> Tensor:
+        nonlocal now_s
+        half = torch.get_num_threads() == 2 and len(batch) >= 8
+        now_s += 0.002 * len(batch) * (0.5 if half else 1.0)
+        return batch.flatten(1)[:, :4]
+
+    monkeypatch.setattr("expound_worker.models.batch_size.time.perf_counter", lambda: now_s)
+    before = torch.get_num_threads()
+    try:
+        sizes = measure(network, (3, 4, 4), torch.device("cpu"), cores=2)
+        assert sizes == BatchSizes(batch_size=8, chunk_size=32, large=5)
+        assert torch.get_num_threads() == 2
+        assert measure(network, (3, 4, 4), torch.device("cpu"), cores=1).large == 1
+    finally:
+        torch.set_num_threads(before)

@@ -10,6 +10,7 @@ from torchvision.models import get_model
 
 from expound_worker.models.entry import EntryError, read_entries
 from expound_worker.models.registry import Registry, load
+from tests.models import networks
 
 HEAD = '[models.m]\ntorchvision = "resnet18"\narguments = { num_classes = 5 }\n'
 SMALL = "[models.m.input]\nshape = [3, 64, 64]\n"
@@ -25,14 +26,18 @@ def write(folder: Path, text: str) -> Path:
     ("text", "said"),
     [
         ("", "must hold tables"),
-        ("[models.m]\n", "either `builder` or `torchvision`"),
+        ("[models.m]\n", "one of `builder`, `torchvision` and `archive`"),
         ('[models.m]\nbuilder = "nowhere"\n', "MODULE:CALLABLE"),
         (HEAD + "sped = 3\n", "unknown `sped`"),
         (HEAD + 'weights = "none.safetensors"\n', "there is no file"),
         (HEAD + 'weights = "model.pickle"\n', ".safetensors or .pth"),
+        (HEAD + 'archive = "model.pt2"\n', "there is no file"),
+        ('[models.m]\narchive = "model.zip"\n', "`archive` must be a .pt2"),
+        (HEAD + 'autocast = "int8"\n', "one of bfloat16, float16"),
+        (HEAD + "compile = 1\n", "true or false"),
         (HEAD + 'weights = "model.pt2"\n', ".safetensors or .pth"),
         (HEAD + 'weights_sha256 = "00"\n', "64 hexadecimal digits"),
-        (HEAD + f'weights_sha256 = "{"0" * 64}"\n', "there are no `weights` to check"),
+        (HEAD + f'weights_sha256 = "{"0" * 64}"\n', "there is no `weights` to check"),
         (HEAD + 'seed = "x"\n', "`seed` must be a int"),
         (HEAD + "[models.m.input]\nshape = [2, 4, 4]\n", "input.shape"),
         (HEAD + "[models.m.input]\nstd = [0, 1, 1]\n", "std > 0"),
@@ -110,3 +115,27 @@ def test_a_pool_serves_its_own_models_alone(tmp_path: Path) -> None:
     other = HEAD.replace("models.m", "models.n") + 'pool = "big"\n' + SMALL.replace(".m.", ".n.")
     path = write(tmp_path, HEAD + SMALL + other)
     assert [model.name for model in Registry.load(path, "big")] == ["n"]
+
+
+def test_an_archive_of_torch_export_is_loaded_if_it_has_the_digest_of_its_entry(
+    tmp_path: Path,
+) -> None:
+    network = networks.cifar().eval().requires_grad_(False)
+    batch = {0: torch.export.Dim("batch", min=1, max=1024)}
+    exported = torch.export.export(network, (torch.rand(2, 3, 32, 32),), dynamic_shapes=(batch,))
+    path = tmp_path / "network.pt2"
+    torch.export.save(exported, path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    head = '[models.m]\narchive = "network.pt2"\n'
+    with pytest.raises(EntryError, match="unpickles"):
+        read_entries(write(tmp_path, head))
+    small = "[models.m.input]\nshape = [3, 32, 32]\n"
+    entry = read_entries(write(tmp_path, f'{head}archive_sha256 = "{digest}"\n{small}'))[0]
+    model = load(entry)
+    inputs = torch.rand(5, 3, 32, 32)
+    assert torch.equal(model.module(inputs), network(inputs))
+    assert torch.allclose(model.logits(inputs), network(inputs), atol=1e-5)
+    assert [layer.name for layer in model.layers][:2] == ["conv1", "pool#1"]
+    path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(EntryError, match="SHA-256"):
+        load(entry)

@@ -5,6 +5,7 @@ methods of the same model share the device's forward and backward passes.
 """
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -14,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from expound import tasks
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution
@@ -26,10 +28,14 @@ from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
-from expound_worker.store import Call, Store, Unit, Work
+from expound_worker.store import Call, Released, Stopped, Store, Unit, Work
 from expound_worker.threads import compute_on
+from expound_worker.versions import take_over
 
 LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")
+
+# Writes while the device loop computes.
+_WRITER = ThreadPoolExecutor(1, "writer")
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
@@ -87,7 +93,8 @@ def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandO
         if name in GRADIENT_METHODS:
             # What is done is written, and the next method taken, in one round trip.
             next_claims = [[explanation.unit.claiming(index)] for explanation in explanations]
-            done = _run_method(index, explanations, _call(store, done, next_claims))
+            claims = _WRITER.submit(_call, store, done, next_claims)
+            done = _run_method(index, explanations, claims)
     _call(store, done, [[explanation.unit.succeeding()] for explanation in explanations])
 
 
@@ -127,12 +134,27 @@ def _predict(
             failures.append(work.unit.failing_all(describe(error)))
     outcomes = in_halves(partial(_predict_together, models), read)
     for (work, _), outcome in zip(read, outcomes, strict=True):
-        if isinstance(outcome, Exception):
-            failures.append(work.unit.failing_all(describe(outcome)))
-        else:
-            explanations.append(outcome)
+        try:
+            explanations.append(_own(outcome))
+        except Stopped:
+            continue
+        except Released as released:
+            work.unit.release(later=released.later)
+        except Exception as error:
+            failures.append(work.unit.failing_all(describe(error)))
     store.run_all(failures)
     return explanations
+
+
+def _own(outcome: _Explanation | Exception) -> _Explanation:
+    """What is this worker's to go on with. Raises the outcome, or as `take_over` does."""
+    if isinstance(outcome, Exception):
+        raise outcome
+    unit, model = outcome.unit, outcome.model
+    if unit.attempt > 1:
+        made_of = provenance(unit, outcome.request, model)
+        take_over(unit, tasks.GRADIENT, model, made_of, lambda: outcome.predictions)
+    return outcome
 
 
 def _read(work: Work, models: Registry, decode: Decode) -> list[Tensor]:
@@ -149,8 +171,8 @@ def _predict_together(
 ) -> list[_Explanation]:
     works, images = zip(*read, strict=True)
     model = find_model(works[0].request, models)
-    compute_on(model.threads)
     inputs = torch.stack([image for some in images for image in some]).to(model.device)
+    compute_on(model.cores_for(len(inputs)))
     sizes = [len(some) for some in images]
     forward = _forward(model, inputs) if _shares(works[0].request, inputs, model) else None
     all_logits = forward.logits.detach() if forward else model.logits(inputs)
@@ -180,11 +202,17 @@ def _forward(model: Model, inputs: Tensor) -> Forward | None:
 
 
 def _run_method(
-    index: int, explanations: Sequence[_Explanation], claims: Sequence[list[int] | None]
+    index: int, explanations: Sequence[_Explanation], claims: "Future[list[list[int] | None]]"
 ) -> list[list[Call]]:
     """Runs one method on the explanations that still want it; gives the calls that end it."""
-    wanted = [(number, claim[0]) for number, claim in enumerate(claims) if claim is not None]
-    results = in_halves(partial(_attribute, index), [explanations[number] for number, _ in wanted])
+    attribute = partial(_attribute, index)
+    # Where the prediction has done most of the work, the rest is done while Redis is asked.
+    ahead = in_halves(attribute, explanations) if _goes_on(index, explanations) else None
+    wanted = [(number, claim[0]) for number, claim in enumerate(claims.result()) if claim]
+    if ahead is None:
+        results = in_halves(attribute, [explanations[number] for number, _ in wanted])
+    else:
+        results = [ahead[number] for number, _ in wanted]
     done: list[list[Call]] = [[] for _ in explanations]
     for (number, attempt), result in zip(wanted, results, strict=True):
         explanation = explanations[number]
@@ -215,6 +243,7 @@ def _attribute(
         for score in scores
     ]
     forward = _forward_of(explanations, len(pairs))
+    compute_on(model.cores_for(len(pairs) if forward else model.batch_size))
 
     def attribute(start: int, end: int) -> list[tuple[_Pair, Answer]]:
         some = pairs[start:end]
@@ -249,14 +278,22 @@ def _forward_of(explanations: Sequence[_Explanation], pair_count: int) -> Forwar
     return forward if all(count == 1 for count in counts) else None
 
 
+def _goes_on(index: int, explanations: Sequence[_Explanation]) -> bool:
+    """Whether a method goes on from the pass that predicted."""
+    if not explanations or explanations[0].forward is None:
+        return False
+    return explanations[0].request.methods[index].WhichOneof("method") in SHARING
+
+
 def _predicting(explanation: _Explanation) -> Call:
-    provenance = _provenance(explanation.unit, explanation.request, explanation.model)
-    return explanation.unit.predicting(explanation.predictions, provenance)
+    made_of = provenance(explanation.unit, explanation.request, explanation.model)
+    return explanation.unit.predicting(explanation.predictions, made_of)
 
 
-def _provenance(
+def provenance(
     unit: Unit, request: explanation_pb2.ExplainRequest, model: Model
 ) -> explanation_pb2.Provenance:
+    """What this worker makes of a request, it makes of this and by this."""
     device = str(model.device)
     if model.device.type == "cuda":
         device += f" {torch.cuda.get_device_name(model.device)}"

@@ -222,6 +222,6 @@ class DeviceLoop:
 @torch.inference_mode()
 def _forward(chunks: Sequence[_Chunk]) -> list[Tensor]:
     model, sizes = chunks[0].model, [len(chunk.inputs) for chunk in chunks]
-    compute_on(model.threads)
+    compute_on(model.cores_for(sum(sizes)))
     inputs = torch.cat([chunk.inputs for chunk in chunks]) if len(chunks) > 1 else chunks[0].inputs
     return list(torch.split(model.run(inputs), sizes))

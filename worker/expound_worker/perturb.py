@@ -7,17 +7,20 @@ from functools import partial
 
 import torch
 
+from expound import tasks
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
 from expound_worker.checkpoints import Scores, checkpointed
-from expound_worker.explain import find_model, method_path
+from expound_worker.explain import find_model, method_path, provenance
 from expound_worker.failures import describe
 from expound_worker.images import Decode, prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer, Estimate, Report, largest_error
+from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
-from expound_worker.predictions import explained
+from expound_worker.predictions import explained, predict
 from expound_worker.store import Released, Stopped, Unit, Work
+from expound_worker.versions import Predictions, take_over
 
 PROGRESS_PERIOD_S = 0.25
 CHECK_PERIOD_S = 0.05
@@ -32,11 +35,11 @@ def run(
     """
     try:
         try:
-            result = _attribute(work, index, models, decode, Scores(work.unit, stopping))
+            result = _attribute(work, index, models, decode, stopping)
         except Stopped:
             raise
-        except Released:
-            work.unit.release()
+        except Released as released:
+            work.unit.release(later=released.later)
             return
         except Exception as error:
             end = work.unit.failing(describe(error, method_path(work.request, index)))
@@ -49,13 +52,15 @@ def run(
 
 
 def _attribute(
-    work: Work, index: int, models: Registry, decode: Decode, scores: Scores
+    work: Work, index: int, models: Registry, decode: Decode, stopping: threading.Event
 ) -> explanation_pb2.MethodResult:
     request = work.request
-    model = checkpointed(find_model(request, models), scores)
+    served = find_model(request, models)
+    targets = explained(served, _predictions(work, served, decode), request.target)
+    scores = Scores(work.unit, stopping)
+    model = checkpointed(served, scores)
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    targets = explained(model, work.predictions.predictions, request.target)
     result = explanation_pb2.MethodResult()
     progress = _Progress(work.unit, method.key, len(request.inputs), scores)
     for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
@@ -77,6 +82,23 @@ def _attribute(
     return result
 
 
+def _predictions(work: Work, model: Model, decode: Decode) -> Predictions:
+    """What the model says of the inputs, whichever version the work was begun with."""
+
+    def predicted() -> Predictions:
+        images = [
+            prepare(source, number, model.preprocessing, decode)
+            for number, source in enumerate(work.request.inputs)
+        ]
+        return predict(
+            model, model.logits(torch.stack(images).to(model.device)), work.request.target
+        )
+
+    made_of = provenance(work.unit, work.request, model)
+    anew = take_over(work.unit, tasks.PERTURBATION, model, made_of, predicted)
+    return work.predictions.predictions if anew is None else anew
+
+
 class _Progress:
     """Writes the progress of a method over all its inputs, not more often than is of use."""
 
@@ -89,8 +111,7 @@ class _Progress:
         self._done_before = 0
         self._offered = False
         self._started_s = time.monotonic()
-        self._written_s = float("-inf")
-        self._checked_s = self._started_s
+        self._written_s = self._checked_s = self._started_s
 
     def of_input(self, number: int, targets: Sequence[explanation_pb2.ClassScore]) -> Report:
         """The report of one input, to be made when the one before it is done."""
@@ -118,13 +139,14 @@ class _Progress:
         self.last.evaluations_total = total * self._input_count
         speed = self.last.evaluations_done / max(now_s - self._started_s, 1e-9)
         left = max(self.last.evaluations_total - self.last.evaluations_done, 0)
-        self.last.time_left.FromNanoseconds(int(left / speed * 1e9) if speed else 0)
+        left_s = left / speed if speed else 0.0
+        self.last.time_left.FromNanoseconds(int(left_s * 1e9))
         if self._scores.repeating:
             return
         due = left == 0 or now_s - self._written_s >= PROGRESS_PERIOD_S
-        # What is wanted of a job that has shown nothing yet is its first map. The last one is the
-        # result, which comes at once.
-        wanted = left > 0 and (due or not self._offered)
+        # A job that lasts shows its first map as soon as it has one; the last one is the result.
+        early = not self._offered and left_s >= PROGRESS_PERIOD_S
+        wanted = left > 0 and (due or early)
         answers = estimate() if wanted and estimate is not None else []
         if due or answers:
             self.finish(answers)

@@ -9,7 +9,7 @@ from google.rpc import status_pb2
 from redis.exceptions import NoScriptError
 
 from expound import records
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, worker_pb2
 
 _SCRIPTS = (
     "claim",
@@ -18,6 +18,8 @@ _SCRIPTS = (
     "checkpoint",
     "renew",
     "release",
+    "begin_anew",
+    "workers",
     "write",
     "finish",
     "end",
@@ -30,7 +32,15 @@ class Stopped(Exception):
 
 
 class Released(Exception):
-    """The worker gives the unit back, for another to take: what it has is kept."""
+    """The worker gives the unit back, for another to take: what it has is kept.
+
+    Attributes:
+        later: whether it should rather be another worker than this one.
+    """
+
+    def __init__(self, *, later: bool = False) -> None:
+        super().__init__()
+        self.later = later
 
 
 @dataclass(frozen=True)
@@ -82,6 +92,10 @@ class Store:
             return None
         attempt, *content = claimed
         return self._work(explanation_id, name, attempt, content)
+
+    def workers(self) -> list[worker_pb2.WorkerCard]:
+        """The cards of the workers that live."""
+        return [worker_pb2.WorkerCard.FromString(card) for card in self.run("workers")]
 
     def take_ready(
         self, pool: str, explanation_id: str, batch_sizes: Mapping[str, int]
@@ -189,9 +203,32 @@ class Unit:
         if not self.store.run_all([self._call("checkpoint", content)])[0]:
             raise Stopped
 
-    def release(self) -> None:
-        """Gives the unit back, for another worker to take at once."""
-        self.store.run_all([self._call("release")])
+    def release(self, *, later: bool = False) -> None:
+        """Gives the unit back, for another worker to take: at once, or after a while."""
+        self.store.run_all([self._call("release", *(["later"] if later else []))])
+
+    def provenance(self) -> explanation_pb2.Provenance | None:
+        """What the predictions were made of and by; None while there are none."""
+        key = records.record_key(self.explanation_id)
+        written = cast(bytes | None, self.store.client.hget(key, "provenance"))
+        return None if written is None else explanation_pb2.Provenance.FromString(written)
+
+    def begin_anew(
+        self,
+        predictions: Sequence[explanation_pb2.Prediction],
+        provenance: explanation_pb2.Provenance,
+    ) -> bool:
+        """Puts predictions in place of another version's; False where a method has ended by it.
+
+        Raises:
+            Stopped: the unit is no longer this worker's, or was given back for later.
+        """
+        payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
+        call = self._call("begin_anew", payload, provenance.SerializeToString())
+        answer = self.store.run_all([call])[0]
+        if answer == 0:
+            raise Stopped
+        return bool(answer == 1)
 
     def offering(self, indices: Sequence[int]) -> Call:
         """Puts methods where workers look for jobs, by whom this unit ``explain`` is held."""

@@ -164,7 +164,12 @@ def script(name: str) -> str:
     ``renew``      renews leases; ARGV: id, unit, attempt…; gives for each 1, or 0 when it is not
                    this attempt's any more.
     ``release``    gives a running unit back, for another worker to take at once; ARGV: id, unit,
-                   attempt; gives 1, or 0 when it is not this attempt's any more.
+                   attempt, and "later" where it should not be this one again; gives 1, or 0 when
+                   it is not this attempt's any more.
+    ``begin_anew``  puts predictions in place of those of another version of the model, and drops
+                   the checkpoints that were made with it; ARGV: id, unit, attempt, predictions,
+                   provenance; gives 1, 0 when the unit is not this attempt's any more, which it
+                   gives back where another unit runs, or -1 where a method has ended already.
     ``sweep``      looks after the units whose lease has run out: those of lost workers are given
                    back, after a while; ARGV: how often a unit may be lost, how many at most; gives
                    ``{id, unit, pool, 0, attempt, ""}`` for each that needs a ticket, and ``{id,

@@ -2,5 +2,5 @@ local id, unit, attempt = ARGV[1], ARGV[2], ARGV[3]
 if not holds(id, unit, attempt) then
   return 0
 end
-give_back(id, unit, 0)
+give_back(id, unit, ARGV[4] and GIVE_WAY_US or 0)
 return 1

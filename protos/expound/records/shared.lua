@@ -356,6 +356,9 @@ local function make_pending(id, unit)
   end
 end
 
+-- For how long a unit is left alone that its worker gives back for another one to take.
+local GIVE_WAY_US = 2000000
+
 -- Takes a running unit from its worker; after a while somebody has to see to it.
 local function give_back(id, unit, delay_us)
   make_pending(id, unit)

@@ -15,6 +15,11 @@ from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.perturbation.engine import PlanScorer, check_plan_size, pixel_map
 
+_CONSTANT = (
+    "the model gives the same score whatever is hidden: the map shows how often the masks keep a "
+    "pixel, and nothing of the image"
+)
+
 
 class Rise:
     """RISE (Petsiuk, Das and Saenko, 2018, "Randomized Input Sampling for Explanation").
@@ -111,11 +116,14 @@ class _Sums:
         self._masks = masks
         self._outputs = outputs
         self._keep_probability = keep_probability
+        self._lowest = self._highest = outputs
         self._sum: Tensor | float = 0.0
         self._sum_of_squares: Tensor | float = 0.0
 
     def add(self, rows: NDArray[np.int16], scores: NDArray[np.float64]) -> None:
         """Takes in the (n, T) scores of n rows of the plan."""
+        self._lowest = np.minimum(self._lowest, scores.min(axis=0))
+        self._highest = np.maximum(self._highest, scores.max(axis=0))
         masks = self._masks(rows).double()
         weights = torch.from_numpy(scores).to(masks)
         self._sum = self._sum + torch.einsum("nt,nhw->thw", weights, masks)
@@ -135,9 +143,14 @@ class _Sums:
                 output=float(output),
                 evaluations=self.count + 1,
                 standard_error=float(error),
+                warnings=[] if differ else [_CONSTANT],
             )
-            for value, output, error in zip(
-                values.float().cpu().numpy(), self._outputs, errors, strict=True
+            for value, output, error, differ in zip(
+                values.float().cpu().numpy(),
+                self._outputs,
+                errors,
+                self._lowest < self._highest,
+                strict=True,
             )
         ]
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from expound_worker.threads import compute_on
+
 logger = logging.getLogger(__name__)
 
 _Made = TypeVar("_Made")
@@ -19,6 +21,7 @@ CHUNK_S = 0.05
 _LONGEST_S = 0.25
 _ROUNDS = 3
 _CLEARLY_WORSE = 1.3
+_CLEARLY_FASTER = 0.75
 _AS_GOOD = 1.1
 _ABOUT = 1.25
 
@@ -74,32 +77,53 @@ class BatchSizes:
     Attributes:
         batch_size: the smallest that takes the least time an image, or nearly so.
         chunk_size: the largest such of those that take at most about `CHUNK_S`; 1 where none does.
+        large: the smallest that all cores compute clearly faster than one.
     """
 
     batch_size: int
     chunk_size: int
+    large: int
 
 
 def measure(
-    run: Callable[[Tensor], Tensor], input_shape: tuple[int, int, int], device: torch.device
+    run: Callable[[Tensor], Tensor],
+    input_shape: tuple[int, int, int],
+    device: torch.device,
+    cores: int,
 ) -> BatchSizes:
     """Measures what runs a network.
 
     Sizes grow until one is clearly worse than the best, takes long, or does not fit into memory.
+
+    Args:
+        run: runs a batch.
+        input_shape: (C, H, W).
+        device: where it runs.
+        cores: how many cores compute, on the CPU.
     """
     measured: dict[int, float] = {}
+    small: list[int] = []
     for size in SIZES:
+        batch = torch.zeros((size, *input_shape), device=device)
         try:
-            image_s = _seconds_an_image(run, torch.zeros((size, *input_shape), device=device))
+            image_s = _seconds_an_image(run, batch, cores)
+            if len(small) == len(measured) and cores > 1 and device.type == "cpu":
+                one_s = _seconds_an_image(run, batch, 1)
+                small += [size] if image_s > _CLEARLY_FASTER * one_s else []
         except torch.OutOfMemoryError:
             break
         measured[size] = image_s
         if image_s > _CLEARLY_WORSE * min(measured.values()) or size * image_s > _LONGEST_S:
             break
+    compute_on(cores)
     longest_s = _ABOUT * CHUNK_S
     short = {size: image_s for size, image_s in measured.items() if size * image_s <= longest_s}
-    # Between chunks a job has other things to do: the fewer of them, the better.
-    return BatchSizes(min(_good(measured)), max(_good(short)))
+    return BatchSizes(
+        batch_size=min(_good(measured)),
+        # Between chunks a job has other things to do: the fewer of them, the better.
+        chunk_size=max(_good(short)),
+        large=max(small, default=0) + 1,
+    )
 
 
 def _good(measured: dict[int, float]) -> list[int]:
@@ -110,7 +134,8 @@ def _good(measured: dict[int, float]) -> list[int]:
 
 
 @torch.inference_mode()
-def _seconds_an_image(run: Callable[[Tensor], Tensor], batch: Tensor) -> float:
+def _seconds_an_image(run: Callable[[Tensor], Tensor], batch: Tensor, cores: int) -> float:
+    compute_on(cores)
     run(batch)
     measured = []
     for _ in range(_ROUNDS):

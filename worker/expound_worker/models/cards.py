@@ -75,7 +75,7 @@ def _execution(model: Model) -> model_service_pb2.Execution:
         precision=_name(inference.autocast or torch.float32),
         compiled=inference.compiled,
         error=inference.error,
-        threads=model.threads,
+        threads=model.cores,
     )
 
 

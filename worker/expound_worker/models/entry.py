@@ -26,8 +26,10 @@ class Entry:
 
     Attributes:
         name: name of the model; the table's name.
-        builder: ``module:callable`` that gives the network; empty for a torchvision one.
-        torchvision: name of a torchvision builder ("resnet50"); empty for a Python one.
+        builder: ``module:callable`` that gives the network; empty for another kind.
+        torchvision: name of a torchvision builder ("resnet50"); empty for another kind.
+        archive: archive that `torch.export.save` has written; None for another kind.
+        archive_sha256: SHA-256 that the archive must have, hexadecimal: reading one unpickles.
         arguments: keyword arguments of the builder.
         weights: file of weights, ``.safetensors`` or ``.pth``; None: those that the builder makes.
         weights_sha256: SHA-256 that the file must have, hexadecimal; empty: not checked.
@@ -46,6 +48,8 @@ class Entry:
     name: str
     builder: str
     torchvision: str
+    archive: Path | None
+    archive_sha256: str
     arguments: dict[str, Any]
     weights: Path | None
     weights_sha256: str
@@ -92,18 +96,26 @@ class _Table:
     def entry(self) -> Entry:
         builder = self._take("builder", str, "")
         torchvision = self._take("torchvision", str, "")
-        if bool(builder) == bool(torchvision):
-            raise self._error("must have either `builder` or `torchvision`")
+        archive = self._file_of("archive", (".pt2",))
+        if [bool(builder), bool(torchvision), archive is not None].count(True) != 1:
+            raise self._error("must have one of `builder`, `torchvision` and `archive`")
         if builder and builder.count(":") != 1:
             raise self._error(f"`builder` must be MODULE:CALLABLE, not {builder!r}")
-        weights = self._weights()
+        weights = self._file_of("weights", (".safetensors", ".pth", ".pt"))
+        if archive and weights:
+            raise self._error("an `archive` has its weights in it: `weights` must be absent")
+        archive_sha256 = self._sha256("archive", archive)
+        if archive and not archive_sha256:
+            raise self._error("reading an `archive` unpickles: `archive_sha256` must say which")
         entry = Entry(
             name=self._name,
             builder=builder,
             torchvision=torchvision,
+            archive=archive,
+            archive_sha256=archive_sha256,
             arguments=self._take("arguments", dict, {}),
             weights=weights,
-            weights_sha256=self._weights_sha256(weights),
+            weights_sha256=self._sha256("weights", weights),
             seed=self._take("seed", int, 0),
             labels=self._labels(),
             preprocessing=self._preprocessing(),
@@ -118,23 +130,24 @@ class _Table:
         self._done()
         return entry
 
-    def _weights(self) -> Path | None:
-        given = self._take("weights", str, "")
+    def _file_of(self, key: str, suffixes: tuple[str, ...]) -> Path | None:
+        given = self._take(key, str, "")
         if not given:
             return None
         path: Path = self._file.parent / given
-        if path.suffix not in (".safetensors", ".pth", ".pt"):
-            raise self._error(f"`weights` must be a .safetensors or .pth file, not {given!r}")
+        if path.suffix not in suffixes:
+            allowed = " or ".join(suffixes)
+            raise self._error(f"`{key}` must be a {allowed} file, not {given!r}")
         if not path.is_file():
-            raise self._error(f"`weights`: there is no file {path}")
+            raise self._error(f"`{key}`: there is no file {path}")
         return path
 
-    def _weights_sha256(self, weights: Path | None) -> str:
-        given: str = self._take("weights_sha256", str, "").lower()
+    def _sha256(self, key: str, path: Path | None) -> str:
+        given: str = self._take(f"{key}_sha256", str, "").lower()
         if given and not re.fullmatch("[0-9a-f]{64}", given):
-            raise self._error(f"`weights_sha256` must be 64 hexadecimal digits, not {given!r}")
-        if given and weights is None:
-            raise self._error("`weights_sha256` is given, but there are no `weights` to check")
+            raise self._error(f"`{key}_sha256` must be 64 hexadecimal digits, not {given!r}")
+        if given and path is None:
+            raise self._error(f"`{key}_sha256` is given, but there is no `{key}` to check")
         return given
 
     def _labels(self) -> tuple[str, ...]:

@@ -61,7 +61,8 @@ class Model:
         batch: number of images in one forward pass: where it is fastest, as far as memory goes.
         chunk_size: number of images in one forward pass of a job that others wait behind.
         inference: how forward passes without gradients are run.
-        threads: how many cores compute, on the CPU.
+        cores: how many cores compute a large batch, on the CPU.
+        large_batch: from so many images on a batch is large: one core computes smaller ones.
         forward: runs a forward pass elsewhere, in place of `module`.
     """
 
@@ -78,7 +79,8 @@ class Model:
     batch: BatchSize = field(repr=False)
     chunk_size: int
     inference: Inference
-    threads: int = field(default_factory=torch.get_num_threads)
+    cores: int = field(default_factory=torch.get_num_threads)
+    large_batch: int = 1
     forward: Callable[[Tensor], Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -90,6 +92,10 @@ class Model:
     def batch_size(self) -> int:
         """Number of images in one forward pass, as it stands."""
         return self.batch.images
+
+    def cores_for(self, images: int) -> int:
+        """How many cores compute a batch of so many images, on the CPU."""
+        return self.cores if images >= self.large_batch else 1
 
     def label(self, index: int) -> str:
         """Label of a class; its index where the model has no labels."""

@@ -22,6 +22,7 @@ from expound_worker.models.inference import InferenceError
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.output import check_output
+from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +45,14 @@ class Registry:
         folder = str(Path(path).resolve().parent)
         if folder not in sys.path:
             sys.path.append(folder)
-        return cls([load(entry) for entry in read_entries(path) if entry.pool == pool])
+        cores = torch.get_num_threads()
+        models = []
+        for entry in read_entries(path):
+            if entry.pool == pool:
+                compute_on(entry.threads or cores)
+                models.append(load(entry))
+        compute_on(cores)
+        return cls(models)
 
     def forwarding(self, forward: Callable[[Model, Tensor], Tensor]) -> "Registry":
         """The same models, whose forward passes are run by `forward`, a chunk at a time."""
@@ -87,10 +95,11 @@ def load(entry: Entry) -> Model:
         )
     except InferenceError as error:
         raise EntryError(f"[models.{entry.name}]: {error}") from error
+    cores = torch.get_num_threads()
     if entry.batch_size is None:
-        sizes = measure(run, input_shape, device)
+        sizes = measure(run, input_shape, device, cores)
     else:
-        sizes = BatchSizes(entry.batch_size, entry.batch_size)
+        sizes = BatchSizes(entry.batch_size, entry.batch_size, large=1)
     return Model(
         name=entry.name,
         version=entry.version,
@@ -105,7 +114,8 @@ def load(entry: Entry) -> Model:
         batch=BatchSize(sizes.batch_size),
         chunk_size=sizes.chunk_size,
         inference=run,
-        threads=entry.threads or torch.get_num_threads(),
+        cores=cores,
+        large_batch=sizes.large,
     )
 
 
@@ -115,6 +125,9 @@ def _build(entry: Entry) -> nn.Module:
         if entry.torchvision:
             arguments = {"weights": None, **entry.arguments}
             module = torchvision.models.get_model(entry.torchvision, **arguments)
+        elif entry.archive:
+            content = _read(entry.archive, entry.archive_sha256)
+            module = torch.export.unflatten(torch.export.load(io.BytesIO(content)))
         else:
             path, _, name = entry.builder.partition(":")
             module = getattr(importlib.import_module(path), name)(**entry.arguments)
@@ -125,11 +138,16 @@ def _build(entry: Entry) -> nn.Module:
     return module
 
 
-def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+def _read(path: Path, sha256: str) -> bytes:
     # Read once, so that what is checked is what is loaded.
     content = path.read_bytes()
     if sha256 and hashlib.sha256(content).hexdigest() != sha256:
-        raise EntryError(f"{path}: its SHA-256 is not `weights_sha256`")
+        raise EntryError(f"{path}: its SHA-256 is not the one that is given")
+    return content
+
+
+def _read_weights(path: Path, sha256: str) -> dict[str, Tensor]:
+    content = _read(path, sha256)
     if path.suffix == ".safetensors":
         tensors: dict[str, Tensor] = safetensors.torch.load(content)
         return tensors

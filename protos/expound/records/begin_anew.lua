@@ -1,0 +1,27 @@
+local id, unit, attempt, payload, provenance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+if not holds(id, unit, attempt) then
+  return 0
+end
+local key, elsewhere = record_key(id), false
+if unit ~= 'explain' then
+  elsewhere = redis.call('HGET', key, 'explain:state') == RUNNING
+end
+for method = 0, redis.call('HGET', key, 'methods') - 1 do
+  local other = integer(method)
+  local state = redis.call('HGET', key, other .. ':state')
+  if not is_open(state) then
+    return -1
+  end
+  elsewhere = elsewhere or (other ~= unit and state == RUNNING)
+end
+if elsewhere then
+  -- One of two that come upon this together gives way to the other.
+  give_back(id, unit, GIVE_WAY_US)
+  return 0
+end
+for method = 0, redis.call('HGET', key, 'methods') - 1 do
+  redis.call('DEL', checkpoint_key(id, integer(method)))
+end
+redis.call('HSET', key, 'predictions', payload, 'provenance', provenance)
+emit(id, 'kind', 'predictions', 'payload', payload)
+return 1
