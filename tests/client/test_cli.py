@@ -183,6 +183,7 @@ def test_ctrl_c_cancels_the_explanation_and_exits_with_130(
     with subprocess.Popen(
         [*command, "explain", "photo.png", "-m", "lime"],
         cwd=tmp_path,
+        env={**os.environ, "PYTHONFAULTHANDLER": "1"},
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -190,6 +191,9 @@ def test_ctrl_c_cancels_the_explanation_and_exits_with_130(
             assert service.watching.wait(30)
             process.send_signal(signal.SIGINT)
             _, printed = process.communicate(timeout=30)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)
+            pytest.fail(f"it hangs here: {process.communicate()[1]}")
         finally:
             process.kill()
     assert process.returncode == 130

@@ -49,8 +49,9 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
 
 
 def with_module(model: Model, module: nn.Module, **changes: Any) -> Model:
-    """The model with another network."""
-    return dataclasses.replace(model, module=module, inference=Inference(module), **changes)
+    """The model with another network, and a batch size of its own."""
+    own = {"batch": BatchSize(model.batch_size), **changes}
+    return dataclasses.replace(model, module=module, inference=Inference(module), **own)
 
 
 def efficientnet_lite0() -> Model:

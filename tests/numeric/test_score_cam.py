@@ -12,6 +12,7 @@ from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.method import Answer, MethodError
 from expound_worker.methods.score_cam import ScoreCam
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.layout import CHANNELS_FIRST
 from expound_worker.models.model import Layer, Model
 from expound_worker.models.preprocessing import Preprocessing
@@ -160,7 +161,7 @@ def test_batches_that_do_not_fit_are_halved_and_nothing_is_lost(
     cifar: Model, thumbnail: Tensor
 ) -> None:
     (expected,) = explained(cifar, thumbnail, [6], m.ScoreCam(layer="0.conv2"))
-    small = dataclasses.replace(cifar, forward=Small(cifar.module, most=3))
+    small = dataclasses.replace(cifar, forward=Small(cifar.module, most=3), batch=BatchSize(16))
     (answer,) = explained(small, thumbnail, [6], m.ScoreCam(layer="0.conv2"))
     assert np.allclose(answer.values, expected.values, atol=1e-6)
     assert answer.evaluations == expected.evaluations == 16 + 2
