@@ -142,6 +142,15 @@ def test_autocast_that_gives_no_numbers_is_refused() -> None:
         choose(_network(nn.Sequential(nn.Flatten(), linear)), SHAPE, CPU, autocast=torch.float16)
 
 
+def test_a_network_that_gives_no_numbers_itself_is_run_as_it_is() -> None:
+    class Nan(nn.Module):
+        def forward(self, inputs: Tensor) -> Tensor:
+            return inputs.flatten(1)[:, :4] * float("nan")
+
+    module = _network(Nan())
+    assert choose(module, SHAPE, CPU).network is module
+
+
 @pytest.mark.skipif(shutil.which("g++") is None, reason="there is no C++ compiler")
 def test_a_compiled_network_gives_the_same_for_batches_of_any_size() -> None:
     module = nn.Sequential(

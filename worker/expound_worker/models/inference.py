@@ -88,7 +88,7 @@ def choose(
     if compiled:
         chosen = _compiled(chosen, inputs)
     error = _error(chosen, inputs, logits)
-    if not error < float("inf"):
+    if autocast is not None and error == float("inf"):
         raise InferenceError(f"with autocast to {autocast} it gives NaN or infinity")
     return replace(chosen, error=error)
 
@@ -154,8 +154,9 @@ def _compiled(inference: Inference, inputs: Tensor) -> Inference:
     """Compiled for batches of any size, which takes its time now and not at the first request."""
     compiled = replace(inference, network=torch.compile(inference.network), compiled=True)
     try:
-        for size in (len(inputs), 2, 1):
-            compiled(inputs[:size])
+        # The second size makes the first dimension a variable; one image is a case of its own.
+        for size in (2, 3, 1):
+            compiled(inputs[:1].repeat(size, 1, 1, 1))
     except Exception as error:
         raise InferenceError(f"cannot be compiled: {type(error).__name__}: {error}") from error
     return compiled
