@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import cast
 
-from google.protobuf.descriptor import Descriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 
@@ -64,8 +64,8 @@ def allowed(field: FieldDescriptor) -> str:
 
 def resolve(message: Message) -> None:
     """Fills every absent parameter that has a default, in place, through all set sub-messages."""
-    for field in _fields(message.DESCRIPTOR):
-        if default(field) is not None and not _given(message, field) and not _is_choice(field):
+    for field in _with_default(message.DESCRIPTOR):
+        if not _given(message, field):
             _fill(message, field)
     for child, _ in children(message, ""):
         resolve(child)
@@ -73,17 +73,17 @@ def resolve(message: Message) -> None:
 
 def violations(message: Message, path: str = "") -> Iterator[Violation]:
     """Every field, at any depth, whose value is outside the range written beside it."""
-    for field in _fields(message.DESCRIPTOR):
-        field_path = f"{path}.{field.name}" if path else field.name
-        if field.enum_type is not None and not field.is_repeated:
-            number = getattr(message, field.name)
-            if number not in field.enum_type.values_by_number:
-                names = ", ".join(value.name for value in field.enum_type.values if value.number)
-                yield Violation(field_path, f"{number} is not one of {names}")
+    for field, enum in _enums(message.DESCRIPTOR):
+        number = getattr(message, field.name)
+        if number not in enum.values_by_number:
+            names = ", ".join(value.name for value in enum.values if value.number)
+            yield Violation(_join(path, field), f"{number} is not one of {names}")
+    for field in _with_range(message.DESCRIPTOR):
         if _given(message, field) or _required(field):
             measured = _measure(message, field)
             if measured is not None and not _in_range(measured, rule(field)):
-                yield Violation(field_path, f"must be {allowed(field)}, not {measured:.12g}")
+                description = f"must be {allowed(field)}, not {measured:.12g}"
+                yield Violation(_join(path, field), description)
     for child, child_path in children(message, path):
         yield from violations(child, child_path)
 
@@ -94,10 +94,12 @@ def children(message: Message, path: str = "") -> Iterator[tuple[Message, str]]:
     Those of a list above its maximum are left out: the list is refused whole, and nobody makes a
     server walk through a million of them.
     """
+    if not _may_have_children(message.DESCRIPTOR):
+        return
     for field, value in message.ListFields():
         if not _holds_parameters(field):
             continue
-        field_path = f"{path}.{field.name}" if path else field.name
+        field_path = _join(path, field)
         if not field.is_repeated:
             yield value, field_path
         elif not rule(field).HasField("maximum") or len(value) <= rule(field).maximum:
@@ -122,6 +124,39 @@ def method_names() -> list[str]:
 def _fields(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
     # The stubs call the C implementation of descriptors another type.
     return cast(tuple[FieldDescriptor, ...], tuple(descriptor.fields))
+
+
+@cache
+def _with_default(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    """The fields that have a default, and are not absent because another one was chosen."""
+    return tuple(
+        field
+        for field in _fields(descriptor)
+        if default(field) is not None and not _is_choice(field)
+    )
+
+
+@cache
+def _enums(descriptor: Descriptor) -> tuple[tuple[FieldDescriptor, EnumDescriptor], ...]:
+    return tuple(
+        (field, field.enum_type)
+        for field in _fields(descriptor)
+        if field.enum_type is not None and not field.is_repeated
+    )
+
+
+@cache
+def _with_range(descriptor: Descriptor) -> tuple[FieldDescriptor, ...]:
+    return tuple(field for field in _fields(descriptor) if allowed(field))
+
+
+@cache
+def _may_have_children(descriptor: Descriptor) -> bool:
+    return any(_holds_parameters(field) for field in _fields(descriptor))
+
+
+def _join(path: str, field: FieldDescriptor) -> str:
+    return f"{path}.{field.name}" if path else field.name
 
 
 @cache

@@ -7,6 +7,8 @@ import os
 import signal
 import sys
 
+import uvloop
+
 from expound_server.app import App
 from expound_server.settings import Settings, SettingsError, read_settings
 
@@ -35,4 +37,4 @@ async def _run(settings: Settings) -> None:
 
 if __name__ == "__main__":
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    asyncio.run(_run(read_settings(sys.argv[1:], os.environ)))
+    uvloop.run(_run(read_settings(sys.argv[1:], os.environ)))

@@ -3,14 +3,17 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 from collections.abc import Iterator
 
+import msgpack
 from redis.asyncio import Redis
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from expound.records import DOORBELL, DOORBELL_PROGRESS
+from expound.records import ANSWERS, DOORBELL, DOORBELL_PROGRESS
 from expound_server.cancellation import check_cancelled
+from expound_server.record import Answer, answer
 
 _log = logging.getLogger(__name__)
 
@@ -25,10 +28,12 @@ class Bell:
 
     Attributes:
         last_ring: number of its last ring; compare it before and after a look.
+        answer: the answer of the explanation, where it has come with the ring of its end.
     """
 
     def __init__(self, last_ring: int) -> None:
         self.last_ring = last_ring
+        self.answer: Answer | None = None
         self.listeners = 0
         self._rung = asyncio.Event()
 
@@ -50,12 +55,16 @@ class Bell:
 class Doorbell:
     """Rings the bells of those who wait for an explanation.
 
-    A ring says no more than "look again". Rings may be missed while the connection is away, so
-    all bells ring when it is lost and when it is back. What happens before the end of an
-    explanation is heard of only while somebody watches one.
+    A ring says no more than "look again", unless a small answer has come before it. Rings may be
+    missed while the connection is away, so all bells ring when it is lost and when it is back. What
+    happens before the end of an explanation is heard of only while somebody watches one.
+
+    Attributes:
+        name: name of this server, for those who send it answers.
     """
 
     def __init__(self, redis: Redis) -> None:
+        self.name = secrets.token_hex(8)
         self._redis = redis
         self._bells: dict[tuple[str, bool], Bell] = {}
         self._rings = 0
@@ -112,7 +121,7 @@ class Doorbell:
 
     async def _listen(self) -> None:
         async with self._redis.pubsub() as subscription:
-            await subscription.subscribe(DOORBELL)
+            await subscription.subscribe(DOORBELL, ANSWERS + self.name)
             following = asyncio.create_task(self._follow_progress(subscription))
             try:
                 await self._hear(subscription)
@@ -120,18 +129,25 @@ class Doorbell:
                 following.cancel()
 
     async def _hear(self, subscription: PubSub) -> None:
-        ends = DOORBELL.encode()
+        ends, answers = DOORBELL.encode(), f"{ANSWERS}{self.name}".encode()
         while True:
             check_cancelled()
             # With a timeout, so that the connection is checked while nothing happens.
             message = await subscription.get_message(timeout=_CHECK_S)
             if message is None:
                 continue
-            if message["type"] == "message":
-                self.ring(message["data"].decode(), ended=message["channel"] == ends)
-            else:
+            if message["type"] != "message":
                 # Subscribed, or subscribed again after a loss that the client mended itself.
                 self.ring_all()
+            elif message["channel"] == answers:
+                self._take_answer(message["data"])
+            else:
+                self.ring(message["data"].decode(), ended=message["channel"] == ends)
+
+    def _take_answer(self, packed: bytes) -> None:
+        explanation_id, (fields, results) = msgpack.unpackb(packed, raw=True)
+        if bell := self._bells.get((explanation_id.decode(), True)):
+            bell.answer = answer(explanation_id.decode(), fields, results)
 
     async def _follow_progress(self, subscription: PubSub) -> None:
         """Subscribes to what comes before the ends while somebody watches."""

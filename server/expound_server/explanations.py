@@ -1,6 +1,5 @@
 """The core: takes requests in, and tells what became of them. Knows no gRPC and no Celery."""
 
-import asyncio
 import contextlib
 import time
 
@@ -17,7 +16,7 @@ from expound_server.errors import (
     ExplanationNotFound,
     RequestIdReused,
 )
-from expound_server.record import Record
+from expound_server.record import Answer, Record
 from expound_server.store import Created, Store
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
@@ -92,18 +91,21 @@ class Explanations:
         # it has rung.
         with self._doorbell.bell(explanation_id, at_end=True) as bell:
             ring = bell.last_ring
-            created = await self._store.create(explanation_id, submission, self._max_waiting)
-            if created.outcome == "reused":
-                ring = _NO_RING
-            if created.outcome in ("created", "reused"):
-                record, results = await self._wait(created, submission, bell, ring, ends_at_s)
-                return self._put_together(record, results, _FULL)
+            waiting = self._doorbell.name if ends_at_s > time.monotonic() else ""
+            created = await self._store.create(
+                explanation_id, submission, self._max_waiting, waiting
+            )
+            if created.answer:
+                return self._put_together(created.answer, _FULL)
+            if created.outcome == "created":
+                found = await self._wait(created, submission, bell, ring, ends_at_s)
+                return self._put_together(found, _FULL)
         if created.outcome == "conflict":
             name = names.explanation_name(created.explanation_id)
             raise RequestIdReused(request.request_id, name)
         with self._doorbell.bell(created.explanation_id, at_end=True) as bell:
-            record, results = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
-            return self._put_together(record, results, _FULL)
+            found = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
+            return self._put_together(found, _FULL)
 
     async def get(
         self, request: explanation_service_pb2.GetExplanationRequest, tenant: Tenant
@@ -153,13 +155,10 @@ class Explanations:
 
     async def _wait(
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
-    ) -> tuple[Record, dict[int, bytes]]:
+    ) -> Answer:
         """Calls a worker if need be; gives the record at its end, or when the wait is over."""
-        found, _ = await asyncio.gather(
-            self._look(created, submission, bell, seen_ring, ends_at_s),
-            self._call_worker(created, submission, bell, seen_ring, ends_at_s),
-        )
-        return found
+        await self._call_worker(created, submission, bell, seen_ring, ends_at_s)
+        return await self._look(created, submission, bell, seen_ring, ends_at_s)
 
     async def _call_worker(
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
@@ -182,7 +181,7 @@ class Explanations:
 
     async def _look(
         self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
-    ) -> tuple[Record, dict[int, bytes]]:
+    ) -> Answer:
         """Looks whenever the bell rings, until it is the end or the wait is over."""
         method_count = len(submission.request.methods)
         while True:
@@ -190,23 +189,22 @@ class Explanations:
             if left_s > 0 and not self._stopping:
                 await bell.wait(seen_ring, left_s)
             seen_ring = bell.last_ring
-            found = await self._store.record_and_results(created.explanation_id, method_count)
+            if bell.answer:
+                return bell.answer
+            found = await self._store.answer(created.explanation_id, method_count)
             over = self._stopping or ends_at_s <= time.monotonic()
-            if over or fields.is_terminal(found[0].state):
+            if over or fields.is_terminal(found.record.state):
                 return found
 
     async def _answer(
         self, record: Record, view: explanation_pb2.ExplanationView.ValueType
     ) -> explanation_pb2.Explanation:
-        return self._put_together(record, await self._store.results(record), view)
+        return self._put_together(Answer(record, await self._store.results(record)), view)
 
     def _put_together(
-        self,
-        record: Record,
-        results: dict[int, bytes],
-        view: explanation_pb2.ExplanationView.ValueType,
+        self, answer: Answer, view: explanation_pb2.ExplanationView.ValueType
     ) -> explanation_pb2.Explanation:
-        explanation = record.explanation(results, with_tensors=view == _FULL)
+        explanation = answer.record.explanation(answer.results, with_tensors=view == _FULL)
         if explanation.ByteSize() > self._max_message_bytes:
             raise AnswerTooLarge(explanation.name, explanation.ByteSize(), self._max_message_bytes)
         return explanation

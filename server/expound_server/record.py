@@ -1,8 +1,9 @@
 """The record of an explanation as Redis holds it, and what callers are told of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 from expound.v1 import explanation_pb2
 from expound_server import fields
@@ -97,6 +98,22 @@ class Record:
 
     def _field(self, name: str) -> bytes:
         return self.hash.get(name.encode(), b"")
+
+
+class Answer(NamedTuple):
+    """A record, and the serialised results of its methods that have one, by index."""
+
+    record: Record
+    results: Mapping[int, bytes]
+
+
+def answer(
+    explanation_id: str, fields_and_values: Sequence[bytes], results: Sequence[bytes | None]
+) -> Answer:
+    """Makes an answer of what a script gives for ``{HASH, RESULTS}``; see `expound.records`."""
+    pairs = zip(fields_and_values[::2], fields_and_values[1::2], strict=True)
+    found = {index: result for index, result in enumerate(results) if result}
+    return Answer(Record(explanation_id, dict(pairs)), found)
 
 
 def _drop_tensors(result: explanation_pb2.MethodResult) -> None:

@@ -13,7 +13,7 @@ from expound_server import fields
 from expound_server.errors import CallError, ExplanationNotFound, QueueFull, QuotaExceeded
 from expound_server.events import Entry, Tail
 from expound_server.names import explanation_name
-from expound_server.record import Record
+from expound_server.record import Answer, Record, answer
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
 
@@ -36,6 +36,8 @@ def connect(url: str, max_connections: int) -> Redis:
         socket_keepalive=True,
         health_check_interval=10,
         retry=Retry(NoBackoff(), 0),
+        # With the third, redis-py makes text of every message of a subscription, for its log.
+        protocol=2,
     )
     return Redis.from_pool(pool)
 
@@ -47,11 +49,13 @@ class Created(NamedTuple):
         outcome: "created", "reused" when it is answered already, "existing" or "conflict".
         explanation_id: id of the explanation that is there now.
         needs_ticket: whether a worker has to be told; else one that was told takes it too.
+        answer: its answer, of what is reused.
     """
 
     outcome: str
     explanation_id: str
     needs_ticket: bool
+    answer: Answer | None
 
 
 class Unowned(NamedTuple):
@@ -87,6 +91,7 @@ class Store:
         explanation_id: str,
         submission: Submission,
         max_waiting: int,
+        waiting: str,
     ) -> Created:
         """Stores what was submitted, under the id given unless its request id is known.
 
@@ -94,13 +99,14 @@ class Store:
             explanation_id: the id.
             submission: what was submitted.
             max_waiting: how much work may wait in the pool before it; 0 for any.
+            waiting: the server where its caller waits for the answer; "" where none does.
 
         Raises:
             QuotaExceeded: the tenant asks for more than it may.
             QueueFull: so much waits already.
         """
         request, tenant = submission.request, submission.tenant
-        outcome, found, number = await self._run(
+        outcome, found, number, *answered = await self._run(
             "create",
             explanation_id,
             request.request_id,
@@ -119,11 +125,14 @@ class Store:
             submission.question if self._max_reuse_age_us else "",
             self._max_reuse_age_us,
             tenant.limits.stored_bytes,
+            waiting,
             *submission.inputs,
         )
         if outcome == b"refused":
             raise _refusal(found.decode(), int(number) / 1e6, tenant, max_waiting)
-        return Created(outcome.decode(), found.decode(), bool(number))
+        id_ = found.decode()
+        answered_by = answer(id_, *answered[0]) if answered else None
+        return Created(outcome.decode(), id_, bool(number), answered_by)
 
     async def record(self, explanation_id: str, tenant: str) -> Record:
         """Reads a record. Raises ExplanationNotFound for none, and for another tenant's."""
@@ -152,9 +161,7 @@ class Store:
             raise ExplanationNotFound(explanation_name(record.explanation_id))
         return found
 
-    async def record_and_results(
-        self, explanation_id: str, method_count: int
-    ) -> tuple[Record, dict[int, bytes]]:
+    async def answer(self, explanation_id: str, method_count: int) -> Answer:
         """Reads a record and the results of its methods at once. Raises ExplanationNotFound."""
         keys = [records.result_key(explanation_id, index) for index in range(method_count)]
         # In this order, and no transaction, which a full Redis refuses: what the record says to be
@@ -166,7 +173,7 @@ class Store:
         if not hash_:
             raise ExplanationNotFound(explanation_name(explanation_id))
         found = {index: result for index, result in enumerate(results) if result is not None}
-        return Record(explanation_id, hash_), found
+        return Answer(Record(explanation_id, hash_), found)
 
     async def result(self, explanation_id: str, index: int) -> bytes:
         """Reads the serialised result of one method. Raises ExplanationNotFound for none."""

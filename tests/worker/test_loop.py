@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 import torch
@@ -52,18 +53,19 @@ class Waiting:
             self.ids.append(name)
             self.changed.notify_all()
 
-    def listen(self) -> str | None:
+    def listen(self) -> list[str]:
         with self.changed:
             self.changed.wait_for(lambda: bool(self.ids), 0.05)
-            return self.ids[0] if self.ids else None
+        return self.take("")
 
-    def run(self, _name: str) -> bool:
+    def take(self, _name: str) -> list[str]:
         with self.changed:
-            if not self.ids:
-                return False
-            self.ran.append(self.ids.pop(0))
+            return [self.ids.pop(0)] if self.ids else []
+
+    def run(self, names: list[str]) -> None:
+        with self.changed:
+            self.ran += names
             self.changed.notify_all()
-            return True
 
     def wait_until_ran(self, count: int) -> None:
         with self.changed:
@@ -77,7 +79,7 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def loop(waiting: Waiting) -> Iterator[DeviceLoop]:
-    loop = DeviceLoop(waiting.run, waiting.listen)
+    loop = _loop(waiting)
     loop.start(listening=True)
     yield loop
     loop.stop_listening()
@@ -106,7 +108,7 @@ def test_what_waits_is_heard_of_and_run(loop: DeviceLoop, waiting: Waiting) -> N
 
 
 def test_a_ticket_is_answered_when_nothing_is_left(waiting: Waiting) -> None:
-    loop = DeviceLoop(waiting.run, waiting.listen)
+    loop = _loop(waiting)
     loop.start(listening=False)
     waiting.add("a")
     loop.look("a")
@@ -192,7 +194,7 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
         _wait_for_chunks(loop, 1)
         waiting.add("a")
         with loop._changed:
-            assert loop._changed.wait_for(lambda: loop._heard == "a", DEADLINE_S)
+            assert loop._changed.wait_for(lambda: bool(loop._heard), DEADLINE_S)
         gate.open.set()
         second.result(DEADLINE_S)
     assert order == ["chunk after 1"]
@@ -238,13 +240,19 @@ def test_threads_that_compute_on_one_core_leave_it_its_own_cores(
 def test_a_defect_of_the_loop_ends_the_process() -> None:
     script = """
 from expound_worker.loop import DeviceLoop
-loop = DeviceLoop(lambda name: False, lambda: None)
+loop = DeviceLoop(lambda name: [], lambda: [], lambda works: None)
 loop.start(listening=False)
 loop.forward(None, [])
 """
     ended = subprocess.run([sys.executable, "-c", script], timeout=120, capture_output=True)
     assert ended.returncode == os.EX_SOFTWARE
     assert b"the device loop has a defect" in ended.stderr
+
+
+def _loop(waiting: Waiting) -> DeviceLoop:
+    """Explanations are no more than their names here."""
+    parts: Any = (waiting.take, waiting.listen, waiting.run)
+    return DeviceLoop(*parts)
 
 
 def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:

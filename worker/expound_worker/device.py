@@ -1,5 +1,6 @@
 """The device of a worker's child process: its models, its store and the work it runs."""
 
+import gc
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -24,7 +25,7 @@ from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
 from expound_worker.settings import Settings
-from expound_worker.store import Store
+from expound_worker.store import Store, Work
 from expound_worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -55,7 +56,7 @@ class Device:
         self._decode = Decoder()
         self._models = Registry.load(settings.models, settings.pool)
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
-        self._loop = DeviceLoop(self._explain_ready, self._listen)
+        self._loop = DeviceLoop(self._take, self._listen, self._explain)
         forward = self._loop.forward
         self._job_models = {
             alone: self._models.forwarding(partial(forward, alone=alone)) for alone in (False, True)
@@ -70,6 +71,8 @@ class Device:
 
     def start(self) -> None:
         """Takes work, and tells that the worker lives, from now on and until `stop`."""
+        # What is loaded by now stays; the garbage collector need not go through it again.
+        gc.freeze()
         self._leases.start()
         kinds = self._settings.kinds.split(",")
         self._loop.start(listening=tasks.GRADIENT in kinds)
@@ -106,25 +109,27 @@ class Device:
         self._capabilities[model.name] = capabilities
         self._heartbeat.update(self._card())
 
-    def _explain_ready(self, explanation_id: str) -> bool:
-        works = self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
-        if works:
-            again = any(work.unit.attempt > 1 for work in works)
-            with (
-                self._leases.held([work.unit for work in works]),
-                self._no_jobs() if again else nullcontext(),
-            ):
-                explain.run(works, self._models, self._decode, self._hand_out)
-        return bool(works)
+    def _take(self, explanation_id: str) -> Sequence[Work]:
+        return self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
+
+    def _listen(self) -> Sequence[Work]:
+        works = self._store.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
+        self._leases.hold([work.unit for work in works])
+        return works
+
+    def _explain(self, works: Sequence[Work]) -> None:
+        again = any(work.unit.attempt > 1 for work in works)
+        with (
+            self._leases.held([work.unit for work in works]),
+            self._no_jobs() if again else nullcontext(),
+        ):
+            explain.run(works, self._models, self._decode, self._hand_out)
 
     @contextmanager
     def _no_jobs(self) -> Iterator[None]:
         """Gives the jobs back: what may have ended a worker before takes none with it again."""
         with self._loop.refusing_chunks(), self._jobs.none():
             yield
-
-    def _listen(self) -> str | None:
-        return self._store.next_ready(self._settings.pool, _LISTEN_S)
 
     def _next_job(self) -> tuple[str, int] | None:
         return self._store.next_job(self._settings.pool, _LISTEN_S)

@@ -5,7 +5,6 @@ methods of the same model share the device's forward and backward passes.
 """
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version
@@ -33,9 +32,6 @@ from expound_worker.threads import compute_on
 from expound_worker.versions import take_over
 
 LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")
-
-# Writes while the device loop computes.
-_WRITER = ThreadPoolExecutor(1, "writer")
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
@@ -89,12 +85,25 @@ def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandO
             for index in others if written else ():
                 hand_out(explanation.unit.explanation_id, index)
         done = [[] for _ in explanations]
+    units: list[Unit | None]
     for index, name in enumerate(names):
-        if name in GRADIENT_METHODS:
+        if name not in GRADIENT_METHODS:
+            continue
+        if _goes_on(index, explanations):
+            # The prediction has done most of the work: done before anybody could want to stop it.
+            units = [explanation.unit.within(index) for explanation in explanations]
+            done = [
+                [*calls, *ends]
+                for calls, ends in zip(done, _run_method(index, explanations, units), strict=True)
+            ]
+        else:
             # What is done is written, and the next method taken, in one round trip.
-            next_claims = [[explanation.unit.claiming(index)] for explanation in explanations]
-            claims = _WRITER.submit(_call, store, done, next_claims)
-            done = _run_method(index, explanations, claims)
+            claims = [[explanation.unit.claiming(index)] for explanation in explanations]
+            units = [
+                explanation.unit.method(index, claim[0]) if claim else None
+                for explanation, claim in zip(explanations, _call(store, done, claims), strict=True)
+            ]
+            done = _run_method(index, explanations, units)
     _call(store, done, [[explanation.unit.succeeding()] for explanation in explanations])
 
 
@@ -202,27 +211,33 @@ def _forward(model: Model, inputs: Tensor) -> Forward | None:
 
 
 def _run_method(
-    index: int, explanations: Sequence[_Explanation], claims: "Future[list[list[int] | None]]"
+    index: int, explanations: Sequence[_Explanation], units: Sequence[Unit | None]
 ) -> list[list[Call]]:
-    """Runs one method on the explanations that still want it; gives the calls that end it."""
-    attribute = partial(_attribute, index)
-    # Where the prediction has done most of the work, the rest is done while Redis is asked.
-    ahead = in_halves(attribute, explanations) if _goes_on(index, explanations) else None
-    wanted = [(number, claim[0]) for number, claim in enumerate(claims.result()) if claim]
-    if ahead is None:
-        results = in_halves(attribute, [explanations[number] for number, _ in wanted])
-    else:
-        results = [ahead[number] for number, _ in wanted]
-    done: list[list[Call]] = [[] for _ in explanations]
-    for (number, attempt), result in zip(wanted, results, strict=True):
-        explanation = explanations[number]
-        unit = explanation.unit.method(index, attempt)
-        if isinstance(result, Exception):
-            error = describe(result, method_path(explanation.request, index))
-            done[number].append(unit.failing(error))
-        else:
-            done[number].append(unit.succeeding(result))
-    return done
+    """Runs one method on the explanations that still want it; gives the calls that end it.
+
+    Args:
+        index: index of the method.
+        explanations: the explanations.
+        units: the method of each as a unit of work; None where it is not wanted any more.
+    """
+    wanted = [number for number, unit in enumerate(units) if unit]
+    results = in_halves(partial(_attribute, index), [explanations[number] for number in wanted])
+    of_wanted = dict(zip(wanted, results, strict=True))
+    return [
+        [_ending(unit, index, explanation, of_wanted[number])] if unit else []
+        for number, (unit, explanation) in enumerate(zip(units, explanations, strict=True))
+    ]
+
+
+def _ending(
+    unit: Unit,
+    index: int,
+    explanation: _Explanation,
+    result: explanation_pb2.MethodResult | Exception,
+) -> Call:
+    if isinstance(result, Exception):
+        return unit.failing(describe(result, method_path(explanation.request, index)))
+    return unit.succeeding(result)
 
 
 def _attribute(

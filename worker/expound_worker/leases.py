@@ -33,11 +33,15 @@ class Leases:
         self._stopping.set()
         self._thread.join()
 
+    def hold(self, units: Sequence[Unit]) -> None:
+        """Renews the leases of claimed units that are soon `held`."""
+        with self._lock:
+            self._units.update(units)
+
     @contextmanager
     def held(self, units: Sequence[Unit]) -> Iterator[None]:
         """Renews the leases of claimed units within the context."""
-        with self._lock:
-            self._units.update(units)
+        self.hold(units)
         try:
             yield
         finally:

@@ -16,19 +16,23 @@ from torch import Tensor
 
 from expound_worker.batches import in_halves
 from expound_worker.models.model import Model
-from expound_worker.store import Released
+from expound_worker.store import Released, Work
 from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
 
-RunReady = Callable[[str], bool]
-"""Runs an explanation of that id, or the oldest that waits, with others of its kind; whether there
-was any."""
+Works = Sequence[Work]
 
-Listen = Callable[[], str | None]
-"""Waits a while for an explanation that nobody has, and gives its id."""
+Take = Callable[[str], Works]
+"""Takes an explanation of that id, or the oldest that waits, with others that can run beside it."""
+
+Listen = Callable[[], Works]
+"""Waits a while for explanations that nobody has, and takes some that can run as one batch."""
+
+Explain = Callable[[Works], None]
+"""Runs what was taken."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,19 +46,20 @@ class _Chunk:
 class DeviceLoop:
     """Runs gradient work as soon as it is there, and else a chunk of the jobs that wait.
 
-    A worker learns of gradient work in two ways: by tickets, and by listening to Redis itself,
-    which is quicker and shares the work among the workers that are free. Chunks of several jobs
+    A worker comes by gradient work in two ways: by tickets, and by listening to Redis itself, which
+    is quicker and shares the work among the workers that are free. Chunks of several jobs
     that use the same model are run as one batch, the oldest first.
     """
 
-    def __init__(self, run_ready: RunReady, listen: Listen) -> None:
-        self._run_ready = run_ready
+    def __init__(self, take: Take, listen: Listen, explain: Explain) -> None:
+        self._take = take
         self._listen = listen
+        self._explain = explain
         self._changed = threading.Condition()
         self._listening = True
         self._stopping = False
         self._refusing = False
-        self._heard: str | None = None
+        self._heard: Works = ()
         self._tickets: deque[tuple[str, Future[None]]] = deque()
         self._chunks: deque[_Chunk] = deque()
         self._step_started_s: float | None = None
@@ -143,15 +148,15 @@ class DeviceLoop:
             self._step_started_s = None
             with self._changed:
                 self._changed.wait_for(self._has_work)
-                ticket = self._tickets.popleft() if self._tickets else None
+                ticket = self._tickets[0] if self._tickets else None
                 heard = self._heard
                 if self._stopping and not (ticket or heard or self._chunks):
                     return
             self._step_started_s = time.monotonic()
-            if ticket is not None:
-                self._answer(*ticket)
-            elif heard is not None:
+            if heard:
                 self._run_heard(heard)
+            elif ticket is not None:
+                self._answer(*ticket)
             else:
                 self._run_chunks()
 
@@ -159,37 +164,40 @@ class DeviceLoop:
         return bool(self._tickets or self._heard or self._chunks or self._stopping)
 
     def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
+        """Runs what waits, as much as runs at once; the ticket is answered when nothing does."""
         try:
-            while self._run_ready(explanation_id):
-                self._step_started_s = time.monotonic()
+            works = self._take(explanation_id)
+            if works:
+                self._explain(works)
+                return
             looked.set_result(None)
         except Exception as error:
             looked.set_exception(error)
+        self._tickets.popleft()
 
-    def _run_heard(self, explanation_id: str) -> None:
+    def _run_heard(self, works: Works) -> None:
         try:
-            while self._run_ready(explanation_id):
-                self._step_started_s = time.monotonic()
+            self._explain(works)
         except redis.RedisError as error:
             logger.warning("Redis is away: %s", error)
         except Exception:
-            logger.exception("explanation %s", explanation_id)
+            logger.exception("explanation %s", works[0].unit.explanation_id)
         with self._changed:
-            self._heard = None
+            self._heard = ()
             self._changed.notify_all()
 
     def _hear(self) -> None:
         """Listens while the loop has nothing that it has heard of."""
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._heard is None or not self._listening)
+                self._changed.wait_for(lambda: not (self._heard and self._listening))
                 if not self._listening:
                     return
             try:
                 heard = self._listen()
             except redis.RedisError as error:
                 logger.warning("Redis is away: %s", error)
-                heard = None
+                heard = ()
                 with self._changed:
                     self._changed.wait_for(lambda: not self._listening, _RETRY_S)
             with self._changed:

@@ -29,15 +29,15 @@ def predict(
     Raises:
         MethodError: the model gave NaN or infinity, or the target is not one of its classes.
     """
-    logits = logits.double()
-    if not bool(torch.isfinite(logits).all()):
+    scores = logits.double().cpu()
+    if not bool(torch.isfinite(scores).all()):
         raise MethodError(Reason.NOT_FINITE, f"model {model.name} gave NaN or infinity")
-    probabilities = logits.softmax(dim=1)
+    probabilities = scores.softmax(dim=1)
     count = min(model.class_count, max(TOP_CLASSES, target.top_k))
     wanted = set() if target.WhichOneof("target") == "top_k" else {class_index(model, target)}
+    all_best = torch.topk(probabilities, count).indices.tolist()
     predictions = []
-    for row, chances in zip(logits, probabilities, strict=True):
-        best = torch.topk(chances, count).indices.tolist()
+    for row, chances, best in zip(scores.numpy(), probabilities.numpy(), all_best, strict=True):
         classes = best + sorted(wanted - set(best))
         predictions.append(
             explanation_pb2.Prediction(

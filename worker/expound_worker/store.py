@@ -6,6 +6,7 @@ from typing import Any, cast
 
 import redis
 from google.rpc import status_pb2
+from redis.client import Pipeline
 from redis.exceptions import NoScriptError
 
 from expound import records
@@ -108,20 +109,26 @@ class Store:
                 oldest that waits.
             batch_sizes: how many inputs to take at once, by resource name of the model.
         """
-        sizes = [item for pair in batch_sizes.items() for item in pair]
-        claimed = self.run("claim_ready", pool, self.worker, explanation_id, *sizes)
-        return [
-            self._work(taken_id.decode(), records.EXPLAIN_UNIT, attempt, content)
-            for taken_id, attempt, *content in claimed
-        ]
+        call = self._claiming_ready(pool, explanation_id, batch_sizes)
+        return self._works(self.run_all([call])[0])
 
-    def next_ready(self, pool: str, timeout_s: float) -> str | None:
-        """Waits for an explanation that no worker has; the id is this worker's alone to take."""
-        popped = cast(
-            tuple[bytes, bytes, float] | None,
-            self.client.bzpopmin(records.ready_key(pool), timeout_s),
-        )
-        return None if popped is None else popped[1].decode()
+    def wait_ready(
+        self, pool: str, timeout_s: float, batch_sizes: Mapping[str, int]
+    ) -> list["Work"]:
+        """Waits until explanations are ready, and takes some as `take_ready` does.
+
+        Both are sent at once, so that Redis takes them in the moment in which they come.
+        """
+        claiming = self._claiming_ready(pool, "", batch_sizes)
+        with self.client.pipeline(transaction=False) as pipeline:
+            pipeline.blpop([records.wake_key(pool)], timeout_s)
+            self._add(pipeline, claiming)
+            _, claimed = pipeline.execute(raise_on_error=False)
+        if isinstance(claimed, NoScriptError):
+            (claimed,) = self.run_all([claiming])
+        if isinstance(claimed, Exception):
+            raise claimed
+        return self._works(claimed)
 
     def next_job(self, pool: str, timeout_s: float) -> tuple[str, int] | None:
         """Waits for a perturbation method that no worker has: explanation id and method index.
@@ -145,9 +152,24 @@ class Store:
     def _send(self, calls: Sequence[Call]) -> list[Any]:
         with self.client.pipeline(transaction=False) as pipeline:
             for call in calls:
-                sha = self._scripts[call.script].sha
-                pipeline.evalsha(sha, 1, records.PREFIX, *call.arguments)
+                self._add(pipeline, call)
             return pipeline.execute(raise_on_error=False)
+
+    def _add(self, pipeline: Pipeline, call: Call) -> None:
+        sha = self._scripts[call.script].sha
+        pipeline.evalsha(sha, 1, records.PREFIX, *call.arguments)
+
+    def _claiming_ready(
+        self, pool: str, explanation_id: str, batch_sizes: Mapping[str, int]
+    ) -> Call:
+        sizes = [item for pair in batch_sizes.items() for item in pair]
+        return Call("claim_ready", (pool, self.worker, explanation_id, *sizes))
+
+    def _works(self, claimed: Iterable[tuple[bytes, int, *tuple[bytes, ...]]]) -> list["Work"]:
+        return [
+            self._work(taken_id.decode(), records.EXPLAIN_UNIT, attempt, content)
+            for taken_id, attempt, *content in claimed
+        ]
 
     def _work(
         self, explanation_id: str, name: str, attempt: int, content: Iterable[bytes]
@@ -165,16 +187,30 @@ class Store:
 
 @dataclass(frozen=True)
 class Unit:
-    """A unit of work that this worker has claimed; fenced by its attempt number."""
+    """A unit of work that this worker has claimed; fenced by its attempt number.
+
+    Attributes:
+        store: where it is.
+        explanation_id: the explanation whose it is.
+        name: its name in the record.
+        attempt: number of this attempt at it; 0 where it is yet to be claimed.
+        explain_attempt: of a method that is claimed only as it ends, the attempt at the unit
+            ``explain`` within which that is; else None.
+    """
 
     store: Store
     explanation_id: str
     name: str
     attempt: int
+    explain_attempt: int | None = None
 
     def method(self, index: int, attempt: int) -> "Unit":
         """A method of the same explanation that has been claimed."""
         return Unit(self.store, self.explanation_id, str(index), attempt)
+
+    def within(self, index: int) -> "Unit":
+        """A method of the explanation whose unit ``explain`` this is, claimed only as it ends."""
+        return Unit(self.store, self.explanation_id, str(index), 0, self.attempt)
 
     def check(self) -> None:
         """Raises Stopped when the unit is no longer this worker's."""
@@ -253,18 +289,23 @@ class Unit:
     def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
         """Ends the unit well."""
         serialised = b"" if result is None else result.SerializeToString()
-        return self._call("finish", str(explanation_pb2.STATE_SUCCEEDED), b"", serialised)
+        return self._finishing(explanation_pb2.STATE_SUCCEEDED, b"", serialised)
 
     def failing(self, error: status_pb2.Status) -> Call:
         """Ends the unit with an error."""
-        state = str(explanation_pb2.STATE_FAILED)
-        return self._call("finish", state, error.SerializeToString(), b"")
+        return self._finishing(explanation_pb2.STATE_FAILED, error.SerializeToString(), b"")
 
     def failing_all(self, error: status_pb2.Status) -> Call:
         """Ends the whole explanation with an error."""
         state = str(explanation_pb2.STATE_FAILED)
         arguments = (state, error.SerializeToString(), self.name, self.attempt)
         return Call("end", (self.explanation_id, *arguments))
+
+    def _finishing(
+        self, state: explanation_pb2.State.ValueType, error: bytes, result: bytes
+    ) -> Call:
+        claim = (self.store.worker, str(self.explain_attempt)) if self.explain_attempt else ()
+        return self._call("finish", str(state), error, result, *claim)
 
     def _call(self, script: str, *arguments: str | bytes) -> Call:
         return Call(script, (self.explanation_id, self.name, self.attempt, *arguments))

@@ -30,6 +30,7 @@ Keys, all under ``expound:``
 ``deadlines``               zset     ids by the time at which their work ends, or they expire
 ``ready:POOL``              zset     ids that no worker has taken, by turn
 ``ready:POOL:GROUP``        zset     those of them that can run as one batch
+``wake:POOL``               list     an entry while there are any, for workers to wait for
 ``jobs:POOL``               zset     ``ID UNIT`` of methods that no worker has taken, by turn
 ``turn:QUEUE``              string   turn of what was last taken from one of these two
 ``turn:QUEUE:TENANT``       string   turn that the tenant's next has in it, unless it has passed
@@ -41,13 +42,16 @@ Keys, all under ``expound:``
                                      and no more
 ``doorbell``                channel ``ID`` of what has ended, or is deleted
 ``doorbell:progress``       channel ``ID`` of what anything else happened to
+``answers:SERVER``          channel MessagePack of ``{ID, {HASH, RESULTS}}`` of what has ended,
+                                     where it is small and a caller waits for it at that server
 ==========================  ======  ==========================================================
 
 Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (serialised, resolved,
 without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``reused`` (1 where
-another explanation gave the answer), ``metered`` (1 where its bytes count), and per unit U:
+another explanation gave the answer), ``metered`` (1 where its bytes count), ``waiting`` (the server
+where a caller waits for the answer, if one does), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps).
@@ -62,6 +66,7 @@ from importlib.resources import files
 PREFIX = "expound:"
 DOORBELL = f"{PREFIX}doorbell"
 DOORBELL_PROGRESS = f"{DOORBELL}:progress"
+ANSWERS = f"{PREFIX}answers:"
 EXPLAIN_UNIT = "explain"
 
 # A Redis that is full refuses a script's writes that take memory, unless it has written before.
@@ -90,6 +95,11 @@ def open_key(tenant: str) -> str:
 def ready_key(pool: str) -> str:
     """Key of the explanations that no worker of a pool has taken."""
     return f"{PREFIX}ready:{pool}"
+
+
+def wake_key(pool: str) -> str:
+    """Key of what workers of a pool wait for until explanations are ready."""
+    return f"{PREFIX}wake:{pool}"
 
 
 def jobs_key(pool: str) -> str:
@@ -133,10 +143,12 @@ def script(name: str) -> str:
                    timeout (µs), ttl (µs), number of methods, pool, model, group, tenant, its
                    limits of requests in flight and of images a minute, how much may wait in the
                    pool (0 for any), digest of the question or "" for one that is to be worked on
-                   anew, how old an answer to it may be (µs), the tenant's limit of bytes, inputs…;
+                   anew, how old an answer to it may be (µs), the tenant's limit of bytes, the
+                   server where its caller waits or "", inputs…;
                    gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one
                    of its group that waits does for it too, or when it waits for another's answer,
-                   ``{"reused", id, 0}`` when it has got one, ``{"existing", id, 0}``,
+                   ``{"reused", id, 0, {HASH, RESULTS}}`` when it has got one,
+                   ``{"existing", id, 0}``,
                    ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
                    with the limit (``requests_in_flight``, ``images_per_minute``, ``stored_bytes``
                    or ``waiting``)
@@ -151,8 +163,9 @@ def script(name: str) -> str:
                    …}`` with content.
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
                    attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
-    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or ""; gives
-                   1, or 0 when it is no longer this attempt's to end.
+    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or "", and
+                   for a pending method, which it takes first, the worker and the attempt at
+                   ``explain`` that it holds; gives 1, or 0 when it is not the worker's to end.
     ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
                    one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
     ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:

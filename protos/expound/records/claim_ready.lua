@@ -47,4 +47,7 @@ while next_id do
   end
   next_id = oldest(group)
 end
+if redis.call('EXISTS', ready_key(pool)) == 1 then
+  wake(pool)
+end
 return claimed

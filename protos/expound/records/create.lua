@@ -5,7 +5,8 @@ local tenant = ARGV[11]
 local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local question, max_age_us = ARGV[15], tonumber(ARGV[16])
 local most_stored = tonumber(ARGV[17])
-local FIRST_INPUT = 18
+local waiting = ARGV[18]
+local FIRST_INPUT = 19
 local MINUTE_US = 60000000
 
 local used_key = request_key(tenant, request_id)
@@ -99,7 +100,10 @@ emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
 local source, source_state = find_source()
 if source_state == SUCCEEDED then
   answer_as(id, source)
-  return {'reused', id, 0}
+  return {'reused', id, 0, answer(id)}
+end
+if waiting ~= '' then
+  redis.call('HSET', key, 'waiting', waiting)
 end
 if source then
   follow(id, source)
@@ -111,5 +115,4 @@ if question ~= '' then
 end
 ready(id)
 lease(id, 'explain', LEASE_US)
-local waiting = redis.call('ZCARD', group_key(pool, group))
-return {'created', id, waiting == 1 and 1 or 0}
+return {'created', id, redis.call('ZCARD', group_key(pool, group)) == 1 and 1 or 0}

@@ -1,5 +1,10 @@
 local id, unit, attempt, state, error, result = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-if not holds(id, unit, attempt) then
+local worker, explain_attempt = ARGV[7], ARGV[8]
+if explain_attempt then
+  if not holds(id, 'explain', explain_attempt) or not claim(id, unit, worker, explain_attempt) then
+    return 0
+  end
+elseif not holds(id, unit, attempt) then
   return 0
 end
 local key = record_key(id)

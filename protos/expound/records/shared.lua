@@ -2,9 +2,15 @@
 local PREFIX = KEYS[1]
 local PENDING, RUNNING, SUCCEEDED, FAILED, CANCELLED, EXPIRED = '1', '2', '3', '4', '5', '6'
 
+local script_time_us
+
+-- One time for all that a script does.
 local function now_us()
-  local time = redis.call('TIME')
-  return time[1] * 1000000 + time[2]
+  if not script_time_us then
+    local time = redis.call('TIME')
+    script_time_us = time[1] * 1000000 + time[2]
+  end
+  return script_time_us
 end
 
 local function integer(number)
@@ -46,10 +52,39 @@ local function request_key(tenant, request_id)
   return PREFIX .. 'request:' .. tenant .. ':' .. request_id
 end
 
+-- The record of an explanation, and the results of its methods.
+local function answer(id)
+  local key, results = record_key(id), {}
+  for method = 0, redis.call('HGET', key, 'methods') - 1 do
+    results[method + 1] = redis.call('GET', key .. ':result:' .. integer(method))
+  end
+  return {redis.call('HGETALL', key), results}
+end
+
+-- Up to so many bytes of results are sent with the ring. A server that does not keep up with what it is
+-- sent would lose its connection.
+local MOST_SENT_BYTES = 16384
+
+local function is_small(id)
+  local key, bytes = record_key(id), 0
+  for method = 0, redis.call('HGET', key, 'methods') - 1 do
+    bytes = bytes + redis.call('STRLEN', key .. ':result:' .. integer(method))
+  end
+  return bytes <= MOST_SENT_BYTES
+end
+
 -- Tells all servers that something happened: on one channel what is the end of an explanation, on
--- another all that comes before.
+-- another all that comes before. A server where a caller waits for the end is sent the answer first.
 local function ring(id, state)
-  redis.call('PUBLISH', PREFIX .. 'doorbell' .. (is_open(state) and ':progress' or ''), id)
+  if is_open(state) then
+    redis.call('PUBLISH', PREFIX .. 'doorbell:progress', id)
+    return
+  end
+  local waiting = redis.call('HGET', record_key(id), 'waiting')
+  if waiting and is_small(id) then
+    redis.call('PUBLISH', PREFIX .. 'answers:' .. waiting, cmsgpack.pack({id, answer(id)}))
+  end
+  redis.call('PUBLISH', PREFIX .. 'doorbell', id)
 end
 
 -- Adds an event to the explanation's stream and rings the doorbell.
@@ -161,11 +196,23 @@ local function take_turn(queue, id, unit)
   end
 end
 
+-- Holds one entry while explanations wait; a worker that pops it looks for them.
+local function wake_key(pool)
+  return PREFIX .. 'wake:' .. pool
+end
+
+local function wake(pool)
+  if redis.call('EXISTS', wake_key(pool)) == 0 then
+    redis.call('LPUSH', wake_key(pool), '')
+  end
+end
+
 local function ready(id)
   local record = redis.call('HMGET', record_key(id), 'pool', 'group')
   local own = turn(ready_key(record[1]), id, 'explain')
   redis.call('ZADD', ready_key(record[1]), own, id)
   redis.call('ZADD', group_key(record[1], record[2]), own, id)
+  wake(record[1])
 end
 
 local function unready(id)

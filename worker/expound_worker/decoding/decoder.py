@@ -125,8 +125,8 @@ class _Process:
             _CrashError: the process has ended.
         """
         try:
-            self._send(LENGTH.pack(len(encoded)), deadline_s)
-            self._send(encoded, deadline_s)
+            # In one piece, so that the process is woken once.
+            self._send(LENGTH.pack(len(encoded)) + encoded, deadline_s)
             decoded, width, height = ANSWER.unpack(self._receive(ANSWER.size, deadline_s))
             if not decoded:
                 raise DecodeError(self._receive(width, deadline_s).decode())

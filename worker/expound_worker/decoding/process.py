@@ -63,15 +63,15 @@ def _answer(encoded: bytes) -> Iterator[bytes]:
         image = decode(encoded)
     except DecodeError as error:
         message = str(error).encode()
-        yield ANSWER.pack(False, len(message), 0)
-        yield message
+        yield ANSWER.pack(False, len(message), 0) + message
         return
-    yield ANSWER.pack(True, image.width, image.height)
+    header = ANSWER.pack(True, image.width, image.height)
     # The worker receives one band while the next is made.
     rows = max(1, _BAND_BYTES // (image.width * PIXEL_BYTES))
     for top in range(0, image.height, rows):
         band = (0, top, image.width, min(top + rows, image.height))
-        yield image.crop(band).tobytes("raw", RAW_MODE)
+        yield header + image.crop(band).tobytes("raw", RAW_MODE)
+        header = b""
 
 
 if __name__ == "__main__":

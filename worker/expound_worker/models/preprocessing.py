@@ -1,6 +1,7 @@
 """How an image becomes what enters the network, exactly as the model's entry says."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -55,14 +56,12 @@ class Preprocessing:
             image = _crop_center(image, height, width)
         pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
         scaled = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
-        return (scaled - self._per_channel(self.mean)) / self._per_channel(self.std)
+        return scaled.sub_(self._mean).div_(self._std)
 
     def normalize_color(self, color: tuple[float, ...]) -> Tensor:
         """Model input units (C, 1, 1) of a colour given in [0, 1] by channel."""
         channels = self.input_shape[0]
-        return (self._per_channel(color[:channels]) - self._per_channel(self.mean)) / (
-            self._per_channel(self.std)
-        )
+        return (_per_channel(color[:channels]) - self._mean) / self._std
 
     def describe(self) -> str:
         """What it does, in words."""
@@ -77,9 +76,17 @@ class Preprocessing:
         std = ", ".join(f"{value:.6g}" for value in self.std)
         return f"{shape} ({self.interpolation}), scale to [0, 1], mean ({mean}), std ({std})"
 
-    @staticmethod
-    def _per_channel(values: tuple[float, ...]) -> Tensor:
-        return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+    @cached_property
+    def _mean(self) -> Tensor:
+        return _per_channel(self.mean)
+
+    @cached_property
+    def _std(self) -> Tensor:
+        return _per_channel(self.std)
+
+
+def _per_channel(values: tuple[float, ...]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
 
 
 def _resize_shorter_side(
