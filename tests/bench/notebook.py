@@ -13,30 +13,35 @@ Gradient = m.Saliency | m.IntegratedGradients
 _IG_STEPS = 50
 
 
-def captum_rate(model: str, method: Gradient, rounds: int) -> float:
-    """Images a second of a serial loop, on one core or on all, whichever is faster."""
+def captum_rate(model: str, method: Gradient, rounds: int, images: int = 1) -> float:
+    """Images a second, one after the other or so many at once.
+
+    On one core or on all, whichever is faster.
+    """
     cores = torch.get_num_threads()
     rates = []
     for threads in {1, cores}:
         torch.set_num_threads(threads)
-        rates.append(1 / median(in_turns({"loop": _loop(model, method)}, rounds)["loop"]))
+        loop = _loop(model, method, images)
+        rates.append(images / median(in_turns({"loop": loop}, rounds)["loop"]))
     torch.set_num_threads(cores)
     return max(rates)
 
 
-def _loop(model: str, method: Gradient) -> Callable[[], object]:
-    """One image: preprocess, predict, attribute."""
+def _loop(model: str, method: Gradient, images: int) -> Callable[[], object]:
+    """One batch: preprocess, predict, attribute."""
     module, photo = photos.model(model).module, photos.resized(model)
 
     def loop() -> object:
-        image = photos.model_input(model, photo).requires_grad_()
-        target = int(module(image).argmax())
+        inputs = [photos.model_input(model, photo) for _ in range(images)]
+        batch = torch.cat(inputs).requires_grad_()
+        targets = module(batch).argmax(1)
         if isinstance(method, m.Saliency):
-            return captum.attr.Saliency(module).attribute(image, target=target)
+            return captum.attr.Saliency(module).attribute(batch, target=targets)
         integrated = captum.attr.IntegratedGradients(module)
         return integrated.attribute(
-            image,
-            target=target,
+            batch,
+            target=targets,
             n_steps=_IG_STEPS,
             internal_batch_size=photos.model(model).batch_size,
         )

@@ -26,7 +26,7 @@ def check_events(events: list[Event]) -> None:
 def check_nothing_left(client: redis.Redis) -> None:
     """Raises AssertionError for a lease, a checkpoint, work that waits or counts as in flight."""
     left: list[bytes] = client.keys(f"{records.PREFIX}*")  # type: ignore[assignment]  # sync client
-    waiting = ("leases", "jobs:", "ready:", "open:")
+    waiting = ("leases", "jobs:", "ready:", "wake:", "open:")
     assert not [
         key
         for key in (name.decode().removeprefix(records.PREFIX) for name in left)

@@ -20,7 +20,8 @@ class Proxy:
         port: where it listens.
         reply_delay_s: how long each reply is held back.
         swallowing: whether what comes is thrown away, both ways, while connections stay open.
-        lost: replies that it was told to lose, and has.
+        lost: replies and requests that it was told to lose, and has.
+        loses_requests: whether what it is told to lose is a request, and not a reply.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -30,12 +31,19 @@ class Proxy:
         self.lost = 0
         self._target = ("127.0.0.1", target_port)
         self._marker: bytes | None = None
+        self.loses_requests = False
         self._sockets: list[socket.socket] = []
         self._lock = threading.Lock()
         self._listener = socket.create_server(("127.0.0.1", self.port))
 
     def lose_reply_to(self, marker: bytes) -> None:
         """Loses the reply to the next request that holds these bytes, with its connection."""
+        self.loses_requests = False
+        self._marker = marker
+
+    def lose_request(self, marker: bytes) -> None:
+        """Loses the next request that holds these bytes itself, with its connection."""
+        self.loses_requests = True
         self._marker = marker
 
     def cut(self) -> None:
@@ -102,7 +110,11 @@ class _Connection:
         while request := self._caller.recv(_CHUNK_BYTES):
             if self._proxy.swallowing:
                 continue
-            self._losing = self._losing or self._proxy.take(request)
+            if self._proxy.take(request):
+                if self._proxy.loses_requests:
+                    self._proxy.lost += 1
+                    return
+                self._losing = True
             self._callee.sendall(request)
 
     def _forward_replies(self) -> None:

@@ -233,6 +233,25 @@ def test_an_end_whose_acknowledgement_is_lost_is_the_end(site: Site, client: Cli
     _check_sound(site, client, site.worker, processes)
 
 
+def test_ends_that_are_lost_on_their_way_are_told_again(site: Site, client: Client) -> None:
+    """Of a job and of gradient work: one terminal event, and nothing is done anew."""
+    job, watcher, _ = _running(client, site)
+    site.proxy.lose_request(FINISH)
+    lost = site.proxy.lost
+    assert job.result(60).state is State.SUCCEEDED
+    assert site.proxy.lost == lost + 1
+    watcher.join(20)
+    check_events(watcher.events)
+    assert watcher.attempts("lime") == [("RUNNING", 1), ("SUCCEEDED", 1)]
+    site.proxy.lose_request(FINISH)
+    explanation = client.explain(PHOTO, model="cifar", methods=["saliency"])
+    assert explanation.result(60).state is State.SUCCEEDED
+    assert site.proxy.lost == lost + 2
+    with site.store() as store:
+        key = records.record_key(explanation.name.removeprefix("explanations/"))
+        assert store.hget(key, "explain:attempt") == b"1"
+
+
 @pytest.mark.long
 def test_a_job_outlives_a_redis_that_is_killed_and_comes_back(site: Site, client: Client) -> None:
     """Case 5: UNAVAILABLE meanwhile; SUCCEEDED; no gap, no repeat; the worker goes on.

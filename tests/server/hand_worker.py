@@ -82,6 +82,7 @@ class HandWorker:
         question: str = "",
         max_reuse_age_ms: float = 60_000,
         stored_bytes: int = 0,
+        waiting: str = "",
     ) -> tuple[str, str]:
         """Creates a record as a server does.
 
@@ -91,11 +92,11 @@ class HandWorker:
         for method in methods:
             added = request.methods.add(key=method)
             getattr(added, method).SetInParent()
-        outcome, found, _ = self.run(
+        outcome, found, *_ = self.run(
             "create", explanation_id, request_id, digest, request.SerializeToString(),
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
             tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
-            int(max_reuse_age_ms * 1000), stored_bytes, b"first", b"second",
+            int(max_reuse_age_ms * 1000), stored_bytes, waiting, b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

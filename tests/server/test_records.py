@@ -2,6 +2,7 @@
 
 import threading
 
+import msgpack
 import pytest
 import redis
 
@@ -324,12 +325,76 @@ def test_what_has_ended_or_is_deleted_waits_no_more(worker: HandWorker) -> None:
     assert not [key for key in _keys(worker) if b"ready" in key]
 
 
+def test_workers_are_woken_while_explanations_wait(worker: HandWorker) -> None:
+    def waking() -> int:
+        return int(worker.redis.llen(records.wake_key("default")))
+
+    worker.create("a", digest="one")
+    worker.create("b", digest="two")
+    assert waking() == 1
+    assert worker.redis.lpop(records.wake_key("default")) == b""
+    assert _claim_ready(worker) == ["a"]
+    assert waking() == 1
+    assert _claim_ready(worker) == ["b"]
+    assert waking() == 0
+
+
+@pytest.mark.parametrize(("size", "is_sent"), [(8, True), (1000, False)])
+def test_a_small_answer_is_sent_where_a_caller_waits(
+    worker: HandWorker, size: int, is_sent: bool
+) -> None:
+    with worker.redis.pubsub() as subscription:
+        subscription.subscribe(f"{records.ANSWERS}here", records.DOORBELL)
+        worker.create("a", waiting="here")
+        attempt = worker.claim("a")
+        assert attempt is not None
+        assert worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"x" * size * 24, "hand", attempt)
+        heard: list[tuple[bytes, bytes]] = []
+
+        def ended() -> bool:
+            message = subscription.get_message(ignore_subscribe_messages=True, timeout=1)
+            heard.extend([(message["channel"], message["data"])] if message else [])
+            return heard[-1:] == [(records.DOORBELL.encode(), b"a")]
+
+        wait_until(ended, "the ring")
+    if not is_sent:
+        assert len(heard) == 1
+        return
+    explanation_id, (fields, results) = msgpack.unpackb(heard[0][1], raw=True)
+    assert (explanation_id, results) == (b"a", [b"x" * size * 24])
+    assert dict(zip(fields[::2], fields[1::2], strict=True)) == worker.record("a")
+
+
+def test_a_method_that_is_claimed_as_it_ends_is_claimed_within_its_explain(
+    worker: HandWorker,
+) -> None:
+    def finish(attempt: int) -> int:
+        return int(worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"map", "hand", attempt))
+
+    worker.create("a")
+    attempt = worker.claim("a")
+    assert attempt is not None
+    assert finish(attempt + 1) == 0
+    assert worker.record("a")[b"0:state"] == PENDING
+    assert finish(attempt) == 1
+    assert worker.record("a")[b"0:attempt"] == b"1"
+    assert finish(attempt) == 0
+    kinds = [(entry[b"kind"], entry[b"state"]) for _, entry in _events(worker, "a")]
+    assert kinds == [
+        (b"state", PENDING),
+        (b"state", RUNNING),
+        (b"method", RUNNING),
+        (b"method", SUCCEEDED),
+        (b"state", SUCCEEDED),
+    ]
+
+
 def test_one_ticket_does_for_a_group_that_waits(worker: HandWorker) -> None:
     def needs_ticket(name: str, group: str) -> int:
         request = explanation_pb2.ExplainRequest(model="tiny").SerializeToString()
         created = worker.run(
             "create", name, "", "digest", request, 10**9, 10**9, 1, "default", "models/tiny",
-            group, "default", 0, 0, 0, "", 0, 0, b"input",
+            group, "default", 0, 0, 0, "", 0, 0, "", b"input",
         )  # fmt: skip
         return int(created[2])
 

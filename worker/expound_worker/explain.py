@@ -104,7 +104,9 @@ def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandO
                 for explanation, claim in zip(explanations, _call(store, done, claims), strict=True)
             ]
             done = _run_method(index, explanations, units)
-    _call(store, done, [[explanation.unit.succeeding()] for explanation in explanations])
+    ends = ([explanation.unit.succeeding()] for explanation in explanations)
+    pairs = zip(done, ends, strict=True)
+    store.run_to_end(list(chain.from_iterable(chain.from_iterable(pairs))))
 
 
 def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Model:
@@ -151,7 +153,7 @@ def _predict(
             work.unit.release(later=released.later)
         except Exception as error:
             failures.append(work.unit.failing_all(describe(error)))
-    store.run_all(failures)
+    store.run_to_end(failures)
     return explanations
 
 

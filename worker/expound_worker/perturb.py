@@ -48,7 +48,7 @@ def run(
     except Stopped:
         return
     # Nothing is left to do where it is no longer this worker's to end.
-    work.unit.store.run_all([end])
+    work.unit.store.run_to_end([end])
 
 
 def _attribute(

@@ -6,8 +6,10 @@ from typing import Any, cast
 
 import redis
 from google.rpc import status_pb2
+from redis.backoff import ExponentialWithJitterBackoff
 from redis.client import Pipeline
 from redis.exceptions import NoScriptError
+from redis.retry import Retry
 
 from expound import records
 from expound.v1 import explanation_pb2, worker_pb2
@@ -26,6 +28,11 @@ _SCRIPTS = (
     "end",
     "heartbeat",
 )
+
+
+_TRIES_TO_END = 5
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 2.0
 
 
 class Stopped(Exception):
@@ -85,6 +92,18 @@ class Store:
             if isinstance(answer, Exception):
                 raise answer
         return answers
+
+    def run_to_end(self, calls: Sequence[Call]) -> None:
+        """Runs calls that end units, and again where Redis has gone away meanwhile.
+
+        Nothing is done twice: what has ended is no longer this worker's to end.
+        """
+        retry = Retry(
+            ExponentialWithJitterBackoff(base=_FIRST_PAUSE_S, cap=_LONGEST_PAUSE_S),
+            _TRIES_TO_END,
+            supported_errors=(redis.ConnectionError, redis.TimeoutError),
+        )
+        retry.call_with_retry(lambda: self.run_all(calls), lambda _: None)
 
     def take(self, explanation_id: str, name: str) -> "Work | None":
         """Takes a method with all that it needs; None when there is nothing to take."""

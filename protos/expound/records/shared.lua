@@ -219,6 +219,9 @@ local function unready(id)
   local record = redis.call('HMGET', record_key(id), 'pool', 'group')
   redis.call('ZREM', ready_key(record[1]), id)
   redis.call('ZREM', group_key(record[1], record[2]), id)
+  if redis.call('EXISTS', ready_key(record[1])) == 0 then
+    redis.call('DEL', wake_key(record[1]))
+  end
 end
 
 -- Where perturbation methods wait for a worker of their pool, each as `ID UNIT`.
