@@ -339,16 +339,20 @@ def test_workers_are_woken_while_explanations_wait(worker: HandWorker) -> None:
     assert waking() == 0
 
 
-@pytest.mark.parametrize(("size", "is_sent"), [(8, True), (1000, False)])
+@pytest.mark.parametrize(
+    ("map_bytes", "prediction_bytes", "is_sent"),
+    [(200, 200, True), (20_000, 200, False), (200, 20_000, False)],
+)
 def test_a_small_answer_is_sent_where_a_caller_waits(
-    worker: HandWorker, size: int, is_sent: bool
+    worker: HandWorker, map_bytes: int, prediction_bytes: int, is_sent: bool
 ) -> None:
     with worker.redis.pubsub() as subscription:
         subscription.subscribe(f"{records.ANSWERS}here", records.DOORBELL)
         worker.create("a", waiting="here")
         attempt = worker.claim("a")
         assert attempt is not None
-        assert worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"x" * size * 24, "hand", attempt)
+        worker.redis.hset(records.record_key("a"), "predictions", b"x" * prediction_bytes)
+        assert worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, "hand", attempt)
         heard: list[tuple[bytes, bytes]] = []
 
         def ended() -> bool:
@@ -361,7 +365,7 @@ def test_a_small_answer_is_sent_where_a_caller_waits(
         assert len(heard) == 1
         return
     explanation_id, (fields, results) = msgpack.unpackb(heard[0][1], raw=True)
-    assert (explanation_id, results) == (b"a", [b"x" * size * 24])
+    assert (explanation_id, results) == (b"a", [b"x" * map_bytes])
     assert dict(zip(fields[::2], fields[1::2], strict=True)) == worker.record("a")
 
 

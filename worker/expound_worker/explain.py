@@ -92,10 +92,8 @@ def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandO
         if _goes_on(index, explanations):
             # The prediction has done most of the work: done before anybody could want to stop it.
             units = [explanation.unit.within(index) for explanation in explanations]
-            done = [
-                [*calls, *ends]
-                for calls, ends in zip(done, _run_method(index, explanations, units), strict=True)
-            ]
+            more = _run_method(index, explanations, units)
+            done = [[*calls, *ends] for calls, ends in zip(done, more, strict=True)]
         else:
             # What is done is written, and the next method taken, in one round trip.
             claims = [[explanation.unit.claiming(index)] for explanation in explanations]
@@ -104,9 +102,11 @@ def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandO
                 for explanation, claim in zip(explanations, _call(store, done, claims), strict=True)
             ]
             done = _run_method(index, explanations, units)
-    ends = ([explanation.unit.succeeding()] for explanation in explanations)
-    pairs = zip(done, ends, strict=True)
-    store.run_to_end(list(chain.from_iterable(chain.from_iterable(pairs))))
+    ends = [
+        [*calls, explanation.unit.succeeding()]
+        for calls, explanation in zip(done, explanations, strict=True)
+    ]
+    store.run_to_end(list(chain.from_iterable(ends)))
 
 
 def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Model:

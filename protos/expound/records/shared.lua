@@ -61,12 +61,13 @@ local function answer(id)
   return {redis.call('HGETALL', key), results}
 end
 
--- Up to so many bytes of results are sent with the ring. A server that does not keep up with what it is
+-- An answer of about so many bytes is sent with the ring. A server that does not keep up with what it is
 -- sent would lose its connection.
 local MOST_SENT_BYTES = 16384
 
 local function is_small(id)
-  local key, bytes = record_key(id), 0
+  local key = record_key(id)
+  local bytes = redis.call('HSTRLEN', key, 'request') + redis.call('HSTRLEN', key, 'predictions')
   for method = 0, redis.call('HGET', key, 'methods') - 1 do
     bytes = bytes + redis.call('STRLEN', key .. ':result:' .. integer(method))
   end
