@@ -20,6 +20,26 @@ from tests.service import Service
 ENDLESS = m.Lime(n_samples=100_000)
 
 
+def test_a_method_is_told_to_run_before_it_does_unless_it_is_part_of_the_prediction(
+    client: Client,
+) -> None:
+    noisy = m.Saliency(noise_tunnel=m.NoiseTunnel(n_samples=16))
+    methods = [m.Saliency(), noisy]
+    explanation = client.explain(photos.chelsea(), model="efficientnet_lite0", methods=methods)
+    result = explanation.result(60)
+    times = {
+        (event.key, event.state): event.time
+        for event in explanation.watch()
+        if isinstance(event, MethodStateChanged)
+    }
+    plain_s, noisy_s = (
+        (times[key, State.SUCCEEDED] - times[key, State.RUNNING]).total_seconds() for key in result
+    )
+    assert plain_s == 0 and noisy_s > 0
+    durations_s = [method.duration_s or 0.0 for method in result.methods.values()]
+    assert 0 < durations_s[0] < durations_s[1]
+
+
 def test_a_ticket_that_is_delivered_five_times_runs_once(service: Service, client: Client) -> None:
     explanation = client.explain(photos.chelsea(), model="cifar", methods=["saliency", "lime"])
     name = explanation.name.removeprefix("explanations/")

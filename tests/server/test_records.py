@@ -352,7 +352,9 @@ def test_a_small_answer_is_sent_where_a_caller_waits(
         attempt = worker.claim("a")
         assert attempt is not None
         worker.redis.hset(records.record_key("a"), "predictions", b"x" * prediction_bytes)
-        assert worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, "hand", attempt)
+        assert worker.run(
+            "finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, "hand", attempt, 0
+        )
         heard: list[tuple[bytes, bytes]] = []
 
         def ended() -> bool:
@@ -373,7 +375,9 @@ def test_a_method_that_is_claimed_as_it_ends_is_claimed_within_its_explain(
     worker: HandWorker,
 ) -> None:
     def finish(attempt: int) -> int:
-        return int(worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"map", "hand", attempt))
+        taken_us = 5000
+        claim = ("hand", attempt, taken_us)
+        return int(worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"map", *claim))
 
     worker.create("a")
     attempt = worker.claim("a")
@@ -381,7 +385,9 @@ def test_a_method_that_is_claimed_as_it_ends_is_claimed_within_its_explain(
     assert finish(attempt + 1) == 0
     assert worker.record("a")[b"0:state"] == PENDING
     assert finish(attempt) == 1
-    assert worker.record("a")[b"0:attempt"] == b"1"
+    record = worker.record("a")
+    assert record[b"0:attempt"] == b"1"
+    assert int(record[b"0:end_time"]) - int(record[b"0:start_time"]) == 5000
     assert finish(attempt) == 0
     kinds = [(entry[b"kind"], entry[b"state"]) for _, entry in _events(worker, "a")]
     assert kinds == [

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from expound import tasks
 from expound.reasons import Reason
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
@@ -200,8 +200,12 @@ def _predict_together(
 
 def _shares(request: explanation_pb2.ExplainRequest, inputs: Tensor, model: Model) -> bool:
     """Whether a method goes on from the forward pass that predicts."""
-    names = (method.WhichOneof("method") for method in request.methods)
-    return len(inputs) <= model.batch_size and any(name in SHARING for name in names)
+    return len(inputs) <= model.batch_size and any(map(_needs_one_pass, request.methods))
+
+
+def _needs_one_pass(method: method_pb2.Method) -> bool:
+    name = method.WhichOneof("method")
+    return name in SHARING and not getattr(method, name).HasField("noise_tunnel")
 
 
 def _forward(model: Model, inputs: Tensor) -> Forward | None:
@@ -299,7 +303,7 @@ def _goes_on(index: int, explanations: Sequence[_Explanation]) -> bool:
     """Whether a method goes on from the pass that predicted."""
     if not explanations or explanations[0].forward is None:
         return False
-    return explanations[0].request.methods[index].WhichOneof("method") in SHARING
+    return _needs_one_pass(explanations[0].request.methods[index])
 
 
 def _predicting(explanation: _Explanation) -> Call:

@@ -1,5 +1,6 @@
 """The records in Redis, as a worker sees them: claims, writes and ends of units of work."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -215,6 +216,7 @@ class Unit:
         attempt: number of this attempt at it; 0 where it is yet to be claimed.
         explain_attempt: of a method that is claimed only as it ends, the attempt at the unit
             ``explain`` within which that is; else None.
+        began_s: of such a one, when its work began, by `time.monotonic`.
     """
 
     store: Store
@@ -222,6 +224,7 @@ class Unit:
     name: str
     attempt: int
     explain_attempt: int | None = None
+    began_s: float = 0.0
 
     def method(self, index: int, attempt: int) -> "Unit":
         """A method of the same explanation that has been claimed."""
@@ -229,7 +232,8 @@ class Unit:
 
     def within(self, index: int) -> "Unit":
         """A method of the explanation whose unit ``explain`` this is, claimed only as it ends."""
-        return Unit(self.store, self.explanation_id, str(index), 0, self.attempt)
+        name, began_s = str(index), time.monotonic()
+        return Unit(self.store, self.explanation_id, name, 0, self.attempt, began_s)
 
     def check(self) -> None:
         """Raises Stopped when the unit is no longer this worker's."""
@@ -323,7 +327,10 @@ class Unit:
     def _finishing(
         self, state: explanation_pb2.State.ValueType, error: bytes, result: bytes
     ) -> Call:
-        claim = (self.store.worker, str(self.explain_attempt)) if self.explain_attempt else ()
+        if self.explain_attempt is None:
+            return self._call("finish", str(state), error, result)
+        taken_us = round((time.monotonic() - self.began_s) * 1e6)
+        claim = (self.store.worker, str(self.explain_attempt), str(taken_us))
         return self._call("finish", str(state), error, result, *claim)
 
     def _call(self, script: str, *arguments: str | bytes) -> Call:

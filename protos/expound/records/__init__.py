@@ -164,8 +164,9 @@ def script(name: str) -> str:
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
                    attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
     ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or "", and
-                   for a pending method, which it takes first, the worker and the attempt at
-                   ``explain`` that it holds; gives 1, or 0 when it is not the worker's to end.
+                   for a pending method, which it takes first, the worker, the attempt at
+                   ``explain`` that it holds, and how long the method took (µs); gives 1, or 0 when
+                   it is not the worker's to end.
     ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
                    one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
     ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:

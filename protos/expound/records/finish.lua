@@ -1,9 +1,10 @@
 local id, unit, attempt, state, error, result = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local worker, explain_attempt = ARGV[7], ARGV[8]
+local worker, explain_attempt, taken_us = ARGV[7], ARGV[8], ARGV[9]
 if explain_attempt then
   if not holds(id, 'explain', explain_attempt) or not claim(id, unit, worker, explain_attempt) then
     return 0
   end
+  redis.call('HSET', record_key(id), unit .. ':start_time', integer(now_us() - taken_us))
 elseif not holds(id, unit, attempt) then
   return 0
 end
