@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound_worker.models.model import Model
-from expound_worker.store import Released, Unit
+from expound_worker.unit import Released, Unit
 
 PERIOD_S = 2.0
 

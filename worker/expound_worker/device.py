@@ -14,6 +14,7 @@ from expound import tasks
 from expound.v1 import worker_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker import explain, perturb
+from expound_worker.claims import Claims
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.jobs import Jobs
@@ -25,7 +26,8 @@ from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
 from expound_worker.settings import Settings
-from expound_worker.store import Store, Work
+from expound_worker.store import Store
+from expound_worker.unit import Work
 from expound_worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -52,6 +54,7 @@ class Device:
             health_check_interval=15,
         )
         self._store = Store(client, settings.worker)
+        self._claims = Claims(self._store)
         self._leases = Leases(self._store)
         self._decode = Decoder()
         self._models = Registry.load(settings.models, settings.pool)
@@ -110,10 +113,10 @@ class Device:
         self._heartbeat.update(self._card())
 
     def _take(self, explanation_id: str) -> Sequence[Work]:
-        return self._store.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
+        return self._claims.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
 
     def _listen(self) -> Sequence[Work]:
-        works = self._store.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
+        works = self._claims.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
         self._leases.hold([work.unit for work in works])
         return works
 
@@ -132,14 +135,14 @@ class Device:
             yield
 
     def _next_job(self) -> tuple[str, int] | None:
-        return self._store.next_job(self._settings.pool, _LISTEN_S)
+        return self._claims.next_job(self._settings.pool, _LISTEN_S)
 
     def _hand_out(self, explanation_id: str, method_index: int) -> None:
         queue = tasks.queue(tasks.PERTURBATION, self._settings.pool)
         self._send(explanation_id, method_index, queue)
 
     def _perturb(self, explanation_id: str, method_index: int) -> None:
-        work = self._store.take(explanation_id, str(method_index))
+        work = self._claims.take(explanation_id, str(method_index))
         if work is None:
             return
         again = work.unit.attempt > 1

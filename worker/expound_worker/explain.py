@@ -27,8 +27,9 @@ from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
-from expound_worker.store import Call, Released, Stopped, Store, Unit, Work
+from expound_worker.store import Call, Store
 from expound_worker.threads import compute_on
+from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import take_over
 
 LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")

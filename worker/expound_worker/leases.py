@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import redis
 
-from expound_worker.store import Store, Unit
+from expound_worker.store import Store
+from expound_worker.unit import Unit
 
 logger = logging.getLogger(__name__)
 
@@ -58,5 +59,6 @@ class Leases:
     def _renew(self) -> None:
         with self._lock:
             units = list(self._units)
-        if units:
-            self._store.renew(units)
+        names = [part for unit in units for part in (unit.explanation_id, unit.name, unit.attempt)]
+        if names:
+            self._store.run("renew", *names)

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from expound_worker.batches import in_halves
 from expound_worker.models.model import Model
-from expound_worker.store import Released, Work
 from expound_worker.threads import compute_on
+from expound_worker.unit import Released, Work
 
 logger = logging.getLogger(__name__)
 

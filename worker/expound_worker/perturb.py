@@ -19,7 +19,7 @@ from expound_worker.methods.method import Answer, Estimate, Report, largest_erro
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
-from expound_worker.store import Released, Stopped, Unit, Work
+from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import Predictions, take_over
 
 PROGRESS_PERIOD_S = 0.25

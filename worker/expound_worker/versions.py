@@ -11,7 +11,7 @@ from expound.v1 import explanation_pb2, model_service_pb2
 from expound_worker.methods.method import MethodError
 from expound_worker.models.cards import resource_name
 from expound_worker.models.model import Model
-from expound_worker.store import Released, Unit
+from expound_worker.unit import Released, Unit
 
 Predictions = Sequence[explanation_pb2.Prediction]
 
