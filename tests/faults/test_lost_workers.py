@@ -1,30 +1,50 @@
 """Workers that are killed, stopped, or ended by what they are asked."""
 
+import datetime
 import os
 import signal
 from collections.abc import Callable
+from typing import cast
 
+import grpc
 import numpy as np
 import pytest
+import redis
 
 from expound import records
 from expound.reasons import Reason
-from expound_client import Client, Explanation, MethodProgressed, State
+from expound.v1 import explanation_service_pb2, explanation_service_pb2_grpc
+from expound_client import Client, Explanation, MethodProgressed, MethodStateChanged, State
 from expound_client import methods as m
 from expound_client.errors import ExplanationFailedError
 from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.invariants import check_events, check_nothing_left
 from tests.faults.watcher import Watcher
-from tests.processes import wait_until
+from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
 
 LIME = m.Lime(n_samples=60_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
+TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
+REISSUED_S = 15.0
 
 
 def _explain(client: Client) -> Explanation:
     return client.explain(photos.chelsea(), model="cifar", methods=["saliency", LIME], seed=5)
+
+
+def _begun(explanation: Explanation, store: redis.Redis) -> str:
+    """Waits until LIME has kept a first checkpoint; which worker it is that runs it."""
+    explanation_id = explanation.name.removeprefix("explanations/")
+    checkpoint = records.checkpoint_key(explanation_id, "1")
+    wait_until(lambda: store.exists(checkpoint) == 1, "the first checkpoint")
+    return _holder(explanation, store)
+
+
+def _holder(explanation: Explanation, store: redis.Redis) -> str:
+    explanation_id = explanation.name.removeprefix("explanations/")
+    return cast(bytes, store.hget(records.record_key(explanation_id), "1:worker")).decode()
 
 
 def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -> None:
@@ -34,22 +54,14 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
     with fleet.store() as store:
         explanation = _explain(client)
         watcher = Watcher(explanation)
-        explanation_id = explanation.name.removeprefix("explanations/")
-        checkpoint = records.checkpoint_key(explanation_id, "1")
-        wait_until(lambda: store.exists(checkpoint) == 1, "the first checkpoint")
-        holder = store.hget(records.record_key(explanation_id), "1:worker") or b""
-        worker = next(each for each in fleet.workers if holder.endswith(f":{each.pid}".encode()))
+        holder = _begun(explanation, store)
+        worker = next(each for each in fleet.workers if holder.endswith(f":{each.pid}"))
         fleet.workers.remove(worker)
         inject(worker)
         result = explanation.result(120)
         watcher.join(60)
         check_events(watcher.events)
-        assert watcher.attempts("lime") == [
-            ("RUNNING", 1),
-            ("PENDING", 1),
-            ("RUNNING", 2),
-            ("SUCCEEDED", 2),
-        ]
+        assert watcher.attempts("lime") == TWICE
         progress = [
             event.progress.evaluations_done
             for event in watcher.events
@@ -85,6 +97,43 @@ def test_a_worker_that_is_asked_to_stop_leaves_its_job_to_another(
     _interrupt(fleet, client, stop)
     assert stopped[0].process is not None
     assert stopped[0].process.wait(30) == 0
+
+
+def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
+    fleet: Fleet, client: Client
+) -> None:
+    """Case 1: the same worker makes the second attempt, and the stream of a watcher stays open."""
+    worker = fleet.one_worker()
+    device = _device(worker)
+    with fleet.store() as store, grpc.insecure_channel(fleet.server.address) as channel:
+        explanation = _explain(client)
+        stub = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
+        wanted = explanation_service_pb2.WatchExplanationRequest(name=explanation.name)
+        stream = stub.WatchExplanation(wanted, timeout=200)
+        watcher = Watcher(explanation)
+        holder = _begun(explanation, store)
+        killed = datetime.datetime.fromtimestamp(store.time()[0], datetime.UTC)
+        os.kill(device, signal.SIGKILL)
+        assert explanation.result(200).state is State.SUCCEEDED
+        assert _holder(explanation, store) == holder
+        assert device not in children(worker.pid)
+        watcher.join(60)
+        check_events(watcher.events)
+        assert watcher.attempts("lime") == TWICE
+        reissued = next(
+            event.time
+            for event in watcher.events
+            if isinstance(event, MethodStateChanged) and event.state is State.PENDING
+        )
+        assert (reissued - killed).total_seconds() < REISSUED_S
+        # A stream that had been closed before the end would raise here.
+        assert [event.sequence for event in stream] == [e.sequence for e in watcher.events]
+        check_nothing_left(store)
+
+
+def _device(worker: Worker) -> int:
+    """The process of a worker that has its models."""
+    return max(children(worker.pid), key=resident_bytes)
 
 
 def test_work_whose_ticket_and_listener_are_lost_is_done(fleet: Fleet, client: Client) -> None:
