@@ -15,6 +15,7 @@ from expound.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
 from expound_server.authentication import Authenticator
 from expound_server.broker import Broker
 from expound_server.catalogue import Catalogue
+from expound_server.connection import connect
 from expound_server.deadlines import run_deadlines
 from expound_server.doorbell import Doorbell
 from expound_server.explanation_servicer import ExplanationServicer
@@ -28,7 +29,7 @@ from expound_server.model_servicer import ModelServicer
 from expound_server.models import Models
 from expound_server.recovery import run_recovery
 from expound_server.settings import Settings, SettingsError
-from expound_server.store import Store, connect
+from expound_server.store import Store
 from expound_server.tenants import Tenants, read_tenants
 from expound_server.tls import server_credentials
 from expound_server.watches import Watches

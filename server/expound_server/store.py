@@ -3,9 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple, cast
 
-from redis.asyncio import BlockingConnectionPool, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio import Redis
 
 from expound import records, tasks
 from expound.v1 import explanation_pb2, worker_pb2
@@ -20,26 +18,6 @@ from expound_server.tenants import Tenant
 _SCRIPTS = ("create", "end", "expire", "sweep", "finish", "delete", "workers")
 _ENTRIES_AT_ONCE = 100
 _RECORDS_AT_ONCE = 100
-
-
-def connect(url: str, max_connections: int) -> Redis:
-    """Makes a client that fails within seconds, and never sends a command twice.
-
-    A script whose reply was lost may have run, so nothing below the caller may repeat it.
-    """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=5,
-        socket_timeout=5,
-        socket_connect_timeout=2,
-        socket_keepalive=True,
-        health_check_interval=10,
-        retry=Retry(NoBackoff(), 0),
-        # With the third, redis-py makes text of every message of a subscription, for its log.
-        protocol=2,
-    )
-    return Redis.from_pool(pool)
 
 
 class Created(NamedTuple):

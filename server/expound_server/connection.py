@@ -1,0 +1,45 @@
+"""How a server is connected to Redis."""
+
+from collections.abc import Iterable
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.connection import AbstractConnection
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+
+def connect(url: str, max_connections: int) -> Redis:
+    """Makes a client that fails within seconds, and never sends a command twice.
+
+    A script whose reply was lost may have run, so nothing below the caller may repeat it.
+    """
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=max_connections,
+        timeout=5,
+        socket_timeout=5,
+        socket_connect_timeout=2,
+        socket_keepalive=True,
+        health_check_interval=10,
+        retry=Retry(NoBackoff(), 0),
+        # With the third, redis-py makes text of every message of a subscription, for its log.
+        protocol=2,
+    )
+    # Of TCP, TLS or a socket of the file system, as the URL says.
+    pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
+    return Redis.from_pool(pool)
+
+
+class _Connection(AbstractConnection):
+    """A connection whose end is told by redis-py's own error, on uvloop as on asyncio's loop."""
+
+    async def send_packed_command(
+        self, command: bytes | str | Iterable[bytes], check_health: bool = True
+    ) -> None:
+        """Sends a command. Raises RedisConnectionError where the connection has ended."""
+        try:
+            await super().send_packed_command(command, check_health)
+        except RuntimeError as error:
+            # What uvloop says of a transport that is closed already; redis-py knows OSError alone.
+            raise RedisConnectionError(str(error)) from error
