@@ -2,11 +2,13 @@
 
 import os
 import signal
+import time
 
 import torch
 from torch import Tensor, nn
 
 LARGEST_BATCH = 4
+SLOW_S = 0.005
 
 
 def cifar() -> nn.Module:
@@ -73,5 +75,19 @@ class Cramped(nn.Module):
         too_many = len(images) > LARGEST_BATCH and torch.equal(images[0], images[1])
         if too_many or white:
             raise torch.OutOfMemoryError("out of memory, as a test wants it")
+        logits: Tensor = self.network(images)
+        return logits
+
+
+class Slow(nn.Module):
+    """Takes a while for each image, on whatever machine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 10) logits."""
+        time.sleep(SLOW_S * len(images))
         logits: Tensor = self.network(images)
         return logits
