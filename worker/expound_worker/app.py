@@ -22,7 +22,9 @@ def create_app(settings: Settings) -> Celery:
         worker_proc_alive_timeout=900,
         # Nothing waits inside a worker that another one could take.
         worker_disable_prefetch=True,
-        worker_prefetch_multiplier=1,
+        # An acknowledgement that is lost with its connection is never made again: a limit of
+        # messages that wait for theirs would keep the worker from taking tickets for ever.
+        worker_prefetch_multiplier=0,
         worker_enable_remote_control=False,
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound_worker.models.model import Model
+from expound_worker.store import outlasting_outages
 from expound_worker.unit import Released, Unit
 
 PERIOD_S = 2.0
@@ -63,7 +64,8 @@ class Scores:
 
     def _save(self) -> None:
         added = [scores.ravel() for scores in self._added]
-        self._unit.write_checkpoint(np.concatenate([self._found, *added]).tobytes())
+        with outlasting_outages():
+            self._unit.write_checkpoint(np.concatenate([self._found, *added]).tobytes())
         self._saved_s = time.monotonic()
 
 

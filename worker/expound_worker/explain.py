@@ -11,6 +11,7 @@ from importlib.metadata import version
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
+import redis
 import torch
 from torch import Tensor
 
@@ -148,7 +149,8 @@ def _predict(
     for (work, _), outcome in zip(read, outcomes, strict=True):
         try:
             explanations.append(_own(outcome))
-        except Stopped:
+        except (Stopped, redis.RedisError):
+            # No longer this worker's, or it is no more when the lease has run out.
             continue
         except Released as released:
             work.unit.release(later=released.later)

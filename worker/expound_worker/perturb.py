@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 
+import redis
 import torch
 
 from expound import tasks
@@ -19,6 +20,7 @@ from expound_worker.methods.method import Answer, Estimate, Report, largest_erro
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
+from expound_worker.store import outlasting_outages
 from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import Predictions, take_over
 
@@ -32,11 +34,15 @@ def run(
     """Runs method number `index` of the request on every input, and writes what it finds.
 
     When the worker stops, or needs the device for itself, the method is given back.
+
+    Raises:
+        redis.RedisError: Redis is away, and was needed: another attempt goes on when the lease has
+            run out.
     """
     try:
         try:
             result = _attribute(work, index, models, decode, stopping)
-        except Stopped:
+        except (Stopped, redis.RedisError):
             raise
         except Released as released:
             work.unit.release(later=released.later)
@@ -150,17 +156,19 @@ class _Progress:
         answers = estimate() if wanted and estimate is not None else []
         if due or answers:
             self.finish(answers)
-            self._write(
-                [
-                    to_partial(answer, number, target, with_segments=not self._offered)
-                    for target, answer in zip(targets, answers, strict=False)
-                ]
-            )
-            self._offered = self._offered or bool(answers)
             self._written_s = self._checked_s = now_s
+            with outlasting_outages():
+                self._write(
+                    [
+                        to_partial(answer, number, target, with_segments=not self._offered)
+                        for target, answer in zip(targets, answers, strict=False)
+                    ]
+                )
+                self._offered = self._offered or bool(answers)
         elif now_s - self._checked_s >= CHECK_PERIOD_S:
-            self._unit.check()
             self._checked_s = now_s
+            with outlasting_outages():
+                self._unit.check()
 
     def _write(self, partials: list[explanation_pb2.Attribution]) -> None:
         self._unit.write_progress(

@@ -1,6 +1,8 @@
 """Redis, as a worker sees it: the scripts that read and change the records."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,8 +30,10 @@ _SCRIPTS = (
     "heartbeat",
 )
 
+logger = logging.getLogger(__name__)
 
-_TRIES_TO_END = 5
+# About as long as a lease lasts: when it has run out, the end is no longer this worker's to tell.
+_TRIES_TO_END = 8
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 2.0
 
@@ -40,6 +44,18 @@ class Call:
 
     script: str
     arguments: Sequence[str | bytes | int]
+
+
+@contextmanager
+def outlasting_outages() -> Iterator[None]:
+    """Lets what the context has to tell Redis be untold where that fails.
+
+    For what is told anew after a while, and is no reason for work to fail.
+    """
+    try:
+        yield
+    except redis.RedisError as error:
+        logger.warning("Redis does not answer, and work goes on: %s", error)
 
 
 class Store:
