@@ -26,6 +26,7 @@ from expound_client.core import MethodLike
 from expound_client.errors import ExplanationFailedError, ExpoundError
 from tests import photos
 from tests.faults.invariants import check_events, check_nothing_left
+from tests.faults.ownership import Owned, owned
 from tests.processes import Process, RedisServer, children, resident_bytes, wait_until
 from tests.service import Server, Worker
 
@@ -53,6 +54,7 @@ class Figures:
         lost: explanations that did not end.
         broken: what the invariant checker says of the events of explanations.
         killed: when something was killed.
+        owned: what workers ran when they were killed.
         memory: resident bytes, minute by minute, of what was never killed, by process id.
     """
 
@@ -62,6 +64,7 @@ class Figures:
     lost: list[str] = field(default_factory=list)
     broken: list[str] = field(default_factory=list)
     killed: list[float] = field(default_factory=list)
+    owned: list[Owned] = field(default_factory=list)
     memory: dict[int, list[int]] = field(default_factory=dict)
 
     def recovery_s(self) -> list[float]:
@@ -114,8 +117,11 @@ class Caller(threading.Thread):
             figures.broken.append(f"{explanation.name}: {error}")
 
 
-def _kill(chance: random.Random, processes: list[Process], figures: Figures) -> None:
+def _kill(
+    chance: random.Random, processes: list[Process], client: redis.Redis, figures: Figures
+) -> None:
     victim = chance.choice(processes)
+    figures.owned += owned(client, victim.pid)
     figures.killed.append(time.monotonic())
     if chance.random() < 0.5:
         victim.kill()
@@ -154,6 +160,15 @@ def _print(
         print(line)
 
 
+def _print_reissued(methods: list[Owned], client: redis.Redis) -> None:
+    times = [method.reissued_after_s(client) for method in methods]
+    reissued_s = [each for each in times if each is not None]
+    print(f"methods whose worker was killed {len(times)}, re-issued {len(reissued_s)}")
+    if reissued_s:
+        median_s, worst_s = statistics.median(reissued_s), max(reissued_s)
+        print(f"until they were: median {median_s:.1f} s, worst {worst_s:.1f} s")
+
+
 def soak(minutes: float, seed: int) -> bool:
     """Runs it; whether nothing was lost, done twice or left over."""
     chance, figures, ends = random.Random(seed), Figures(), threading.Event()
@@ -180,12 +195,13 @@ def soak(minutes: float, seed: int) -> bool:
             if len(figures.killed) % KILLS_A_MINUTE == 0:
                 for pid, size in _memory([spared, store]).items():
                     figures.memory.setdefault(pid, []).append(size)
-            _kill(chance, processes, figures)
+            _kill(chance, processes, client, figures)
         ends.set()
         for caller in callers:
             caller.join()
         found: list[bytes] = client.keys(records.events_key("*"))
         _print(figures, len(found), first, _memory(processes))
+        _print_reissued(figures.owned, client)
         try:
             check_nothing_left(client)
         except AssertionError as error:
