@@ -1,6 +1,5 @@
 """Workers that are killed, stopped, or ended by what they are asked."""
 
-import datetime
 import os
 import signal
 from collections.abc import Callable
@@ -14,12 +13,13 @@ import redis
 from expound import records
 from expound.reasons import Reason
 from expound.v1 import explanation_service_pb2, explanation_service_pb2_grpc
-from expound_client import Client, Explanation, MethodProgressed, MethodStateChanged, State
+from expound_client import Client, Explanation, MethodProgressed, State
 from expound_client import methods as m
 from expound_client.errors import ExplanationFailedError
 from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.invariants import check_events, check_nothing_left
+from tests.faults.ownership import owned
 from tests.faults.watcher import Watcher
 from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
@@ -57,11 +57,13 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
         holder = _begun(explanation, store)
         worker = next(each for each in fleet.workers if holder.endswith(f":{each.pid}"))
         fleet.workers.remove(worker)
+        (lime,) = owned(store, worker.pid)
         inject(worker)
         result = explanation.result(120)
         watcher.join(60)
         check_events(watcher.events)
         assert watcher.attempts("lime") == TWICE
+        assert (lime.reissued_after_s(store) or 0.0) < REISSUED_S
         progress = [
             event.progress.evaluations_done
             for event in watcher.events
@@ -112,7 +114,7 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         stream = stub.WatchExplanation(wanted, timeout=200)
         watcher = Watcher(explanation)
         holder = _begun(explanation, store)
-        killed = datetime.datetime.fromtimestamp(store.time()[0], datetime.UTC)
+        (lime,) = owned(store, worker.pid)
         os.kill(device, signal.SIGKILL)
         assert explanation.result(200).state is State.SUCCEEDED
         assert _holder(explanation, store) == holder
@@ -120,12 +122,7 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         watcher.join(60)
         check_events(watcher.events)
         assert watcher.attempts("lime") == TWICE
-        reissued = next(
-            event.time
-            for event in watcher.events
-            if isinstance(event, MethodStateChanged) and event.state is State.PENDING
-        )
-        assert (reissued - killed).total_seconds() < REISSUED_S
+        assert (lime.reissued_after_s(store) or 0.0) < REISSUED_S
         # A stream that had been closed before the end would raise here.
         assert [event.sequence for event in stream] == [e.sequence for e in watcher.events]
         check_nothing_left(store)
