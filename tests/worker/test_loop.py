@@ -4,9 +4,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
 
 import pytest
 import torch
@@ -40,49 +39,11 @@ class Gate(nn.Module):
         return 2 * inputs.mean(dim=(1, 2, 3))[:, None]
 
 
-class Waiting:
-    """Explanations that wait, as Redis would hold them."""
-
-    def __init__(self) -> None:
-        self.ids: list[str] = []
-        self.ran: list[str] = []
-        self.changed = threading.Condition()
-
-    def add(self, name: str) -> None:
-        with self.changed:
-            self.ids.append(name)
-            self.changed.notify_all()
-
-    def listen(self) -> list[str]:
-        with self.changed:
-            self.changed.wait_for(lambda: bool(self.ids), 0.05)
-        return self.take("")
-
-    def take(self, _name: str) -> list[str]:
-        with self.changed:
-            return [self.ids.pop(0)] if self.ids else []
-
-    def run(self, names: list[str]) -> None:
-        with self.changed:
-            self.ran += names
-            self.changed.notify_all()
-
-    def wait_until_ran(self, count: int) -> None:
-        with self.changed:
-            assert self.changed.wait_for(lambda: len(self.ran) >= count, DEADLINE_S)
-
-
 @pytest.fixture
-def waiting() -> Waiting:
-    return Waiting()
-
-
-@pytest.fixture
-def loop(waiting: Waiting) -> Iterator[DeviceLoop]:
-    loop = _loop(waiting)
-    loop.start(listening=True)
+def loop() -> Iterator[DeviceLoop]:
+    loop = DeviceLoop()
+    loop.start()
     yield loop
-    loop.stop_listening()
     loop.stop()
 
 
@@ -98,23 +59,6 @@ def model(gate: Gate) -> Model:
 
 def image(value: float, count: int = 1) -> Tensor:
     return torch.full((count, 3, 2, 2), float(value))
-
-
-def test_what_waits_is_heard_of_and_run(loop: DeviceLoop, waiting: Waiting) -> None:
-    for name in ("a", "b"):
-        waiting.add(name)
-    waiting.wait_until_ran(2)
-    assert waiting.ran == ["a", "b"]
-
-
-def test_a_ticket_is_answered_when_nothing_is_left(waiting: Waiting) -> None:
-    loop = _loop(waiting)
-    loop.start(listening=False)
-    waiting.add("a")
-    loop.look("a")
-    assert waiting.ran == ["a"]
-    loop.look("a")
-    loop.stop()
 
 
 def test_chunks_of_several_jobs_fill_one_batch(loop: DeviceLoop, gate: Gate, model: Model) -> None:
@@ -182,22 +126,31 @@ def test_a_bad_chunk_fails_alone(loop: DeviceLoop, gate: Gate, model: Model) -> 
 
 
 def test_gradient_work_goes_before_the_chunks_that_wait(
-    loop: DeviceLoop, waiting: Waiting, gate: Gate, model: Model
+    loop: DeviceLoop, gate: Gate, model: Model
 ) -> None:
     gate.open.clear()
     order: list[str] = []
-    with ThreadPoolExecutor(2) as jobs:
+    with ThreadPoolExecutor(3) as jobs:
         jobs.submit(loop.forward, model, image(1))
         assert gate.entered.wait(DEADLINE_S)
         second = jobs.submit(loop.forward, model, image(2, 4))
-        second.add_done_callback(lambda _: order.append(f"chunk after {len(waiting.ran)}"))
-        _wait_for_chunks(loop, 1)
-        waiting.add("a")
-        with loop._changed:
-            assert loop._changed.wait_for(lambda: bool(loop._heard), DEADLINE_S)
+        second.add_done_callback(lambda _: order.append("chunk"))
+        _wait_for(loop, lambda: len(loop._chunks) == 1)
+        work = jobs.submit(loop.run, lambda: order.append("work"))
+        _wait_for(loop, lambda: len(loop._works) == 1)
         gate.open.set()
+        work.result(DEADLINE_S)
         second.result(DEADLINE_S)
-    assert order == ["chunk after 1"]
+    assert order == ["work", "chunk"]
+
+
+def test_who_brings_gradient_work_is_told_how_it_fails(loop: DeviceLoop) -> None:
+    def fail() -> None:
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        loop.run(fail)
+    loop.run(lambda: None)
 
 
 def test_chunks_that_wait_and_those_that_come_can_be_refused(
@@ -240,21 +193,19 @@ def test_threads_that_compute_on_one_core_leave_it_its_own_cores(
 def test_a_defect_of_the_loop_ends_the_process() -> None:
     script = """
 from expound_worker.loop import DeviceLoop
-loop = DeviceLoop(lambda name: [], lambda: [], lambda works: None)
-loop.start(listening=False)
+loop = DeviceLoop()
+loop.start()
 loop.forward(None, [])
 """
     ended = subprocess.run([sys.executable, "-c", script], timeout=120, capture_output=True)
     assert ended.returncode == os.EX_SOFTWARE
-    assert b"the device loop has a defect" in ended.stderr
-
-
-def _loop(waiting: Waiting) -> DeviceLoop:
-    """Explanations are no more than their names here."""
-    parts: Any = (waiting.take, waiting.listen, waiting.run)
-    return DeviceLoop(*parts)
+    assert b"device-loop has a defect" in ended.stderr
 
 
 def _wait_for_chunks(loop: DeviceLoop, count: int) -> None:
+    _wait_for(loop, lambda: len(loop._chunks) == count)
+
+
+def _wait_for(loop: DeviceLoop, holds: Callable[[], bool]) -> None:
     with loop._changed:
-        assert loop._changed.wait_for(lambda: len(loop._chunks) == count, DEADLINE_S)
+        assert loop._changed.wait_for(holds, DEADLINE_S)

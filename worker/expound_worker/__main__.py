@@ -24,6 +24,9 @@ def main(arguments: list[str] | None = None) -> int:
     # NumPy's matrices here are small: OpenBLAS' threads would spend their time waiting for one
     # another, and take it from the network's. The child reads this when it loads NumPy.
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    # Threads of one network wait for one another by spinning, for milliseconds by default: where
+    # other processes want the same cores, that makes it several times slower, and them too.
+    os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     signal.signal(FAILED_START, _stop_after_failed_start)
     worker = create_app(settings).Worker(
         hostname=f"expound@{settings.worker}",

@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -17,8 +18,10 @@ from expound_worker import explain, perturb
 from expound_worker.claims import Claims
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
+from expound_worker.images import Reader
 from expound_worker.jobs import Jobs
 from expound_worker.leases import Leases
+from expound_worker.listener import Listener
 from expound_worker.loop import DeviceLoop
 from expound_worker.models.capabilities import capabilities_at_load
 from expound_worker.models.cards import resource_name, worker_card
@@ -33,6 +36,7 @@ from expound_worker.watchdog import Watchdog
 logger = logging.getLogger(__name__)
 
 MAX_JOBS = 4
+_MAX_READERS = 4
 _LISTEN_S = 1.0
 
 Send = Callable[[str, int, str], None]
@@ -57,9 +61,11 @@ class Device:
         self._claims = Claims(self._store)
         self._leases = Leases(self._store)
         self._decode = Decoder()
+        self._reader = Reader(self._decode, min(len(os.sched_getaffinity(0)), _MAX_READERS))
         self._models = Registry.load(settings.models, settings.pool)
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
-        self._loop = DeviceLoop(self._take, self._listen, self._explain)
+        self._loop = DeviceLoop()
+        self._listener = Listener(self._take, self._listen, self._explain)
         forward = self._loop.forward
         self._job_models = {
             alone: self._models.forwarding(partial(forward, alone=alone)) for alone in (False, True)
@@ -78,7 +84,9 @@ class Device:
         gc.freeze()
         self._leases.start()
         kinds = self._settings.kinds.split(",")
-        self._loop.start(listening=tasks.GRADIENT in kinds)
+        self._loop.start()
+        if tasks.GRADIENT in kinds:
+            self._listener.start()
         self._jobs.start(listening=tasks.PERTURBATION in kinds)
         self._heartbeat.start()
         self._watchdog.start()
@@ -88,18 +96,19 @@ class Device:
 
     def stop(self) -> None:
         """Ends what it has begun, and stops telling that the worker lives."""
-        self._loop.stop_listening()
+        self._listener.stop()
         self._prober.stop()
         self._jobs.stop()
         self._loop.stop()
         self._watchdog.stop()
         self._leases.stop()
         self._heartbeat.stop()
+        self._reader.close()
         self._decode.close()
 
     def explain(self, explanation_id: str) -> None:
         """Looks whether an explanation waits for the unit ``explain``, and runs it then."""
-        self._loop.look(explanation_id)
+        self._listener.look(explanation_id)
 
     def perturb(self, explanation_id: str, method_index: int) -> None:
         """Starts one perturbation method of an explanation, unless another worker has it."""
@@ -116,9 +125,7 @@ class Device:
         return self._claims.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
 
     def _listen(self) -> Sequence[Work]:
-        works = self._claims.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
-        self._leases.hold([work.unit for work in works])
-        return works
+        return self._claims.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
 
     def _explain(self, works: Sequence[Work]) -> None:
         again = any(work.unit.attempt > 1 for work in works)
@@ -126,7 +133,9 @@ class Device:
             self._leases.held([work.unit for work in works]),
             self._no_jobs() if again else nullcontext(),
         ):
-            explain.run(works, self._models, self._decode, self._hand_out)
+            images = explain.read(works, self._models, self._reader)
+            if images:
+                self._loop.run(partial(explain.run, images, self._models, self._hand_out))
 
     @contextmanager
     def _no_jobs(self) -> Iterator[None]:

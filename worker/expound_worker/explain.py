@@ -21,7 +21,7 @@ from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
-from expound_worker.images import Decode, digest, prepare
+from expound_worker.images import Reader, digest
 from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.methods.method import Answer, Batch, MethodError
@@ -37,6 +37,13 @@ LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
+
+
+class Images(NamedTuple):
+    """A claimed unit ``explain``, and what enters the network of each of its inputs."""
+
+    work: Work
+    inputs: Sequence[Tensor]
 
 
 @dataclass(frozen=True)
@@ -61,21 +68,45 @@ class _Pair(NamedTuple):
     score: explanation_pb2.ClassScore
 
 
-def run(works: Sequence[Work], models: Registry, decode: Decode, hand_out: HandOut) -> None:
+def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images]:
+    """Reads the images of explanations; those for which that fails are ended, and left out.
+
+    Args:
+        works: the unit ``explain`` of explanations of one model.
+        models: the worker's models.
+        reader: reads the inputs.
+    """
+    store, found, failures = works[0].unit.store, [], []
+    try:
+        preprocessing = find_model(works[0].request, models).preprocessing
+    except MethodError as error:
+        store.run_to_end([work.unit.failing_all(describe(error)) for work in works])
+        return []
+    reading = reader.read([work.request for work in works], preprocessing)
+    # Each by itself: an image that takes long before it fails is not to be read again.
+    for work, inputs in zip(works, reading, strict=True):
+        try:
+            found.append(Images(work, [read_one() for read_one in inputs]))
+        except Exception as error:
+            failures.append(work.unit.failing_all(describe(error)))
+    store.run_to_end(failures)
+    return found
+
+
+def run(read: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
     """Predicts, explains by gradients, and hands out every other method.
 
     What is wrong with one explanation does not touch the others: an error before its first method
     fails it whole, an error of a method fails that method alone.
 
     Args:
-        works: the unit ``explain`` of explanations of one model, with the same methods and seed.
+        read: explanations of one model, with the same methods and seed, and their images.
         models: the worker's models.
-        decode: decodes encoded images.
         hand_out: called for every method that others are to run.
     """
-    store = works[0].unit.store
-    explanations = _predict(store, works, models, decode)
-    names = [method.WhichOneof("method") for method in works[0].request.methods]
+    store = read[0].work.unit.store
+    explanations = _predict(store, read, models)
+    names = [method.WhichOneof("method") for method in read[0].work.request.methods]
     others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
     done = [[_predicting(explanation)] for explanation in explanations]
     if others:
@@ -134,17 +165,9 @@ def _call(store: Store, *calls: Sequence[Sequence[Call]]) -> list[Any]:
     return [list(islice(answers, len(some)))[-1] for some in of_each]
 
 
-def _predict(
-    store: Store, works: Sequence[Work], models: Registry, decode: Decode
-) -> list[_Explanation]:
-    """Reads the images and predicts; explanations for which that fails are ended."""
-    explanations, read, failures = [], [], []
-    for work in works:
-        # Each by itself: an image that takes long before it fails is not to be read again.
-        try:
-            read.append((work, _read(work, models, decode)))
-        except Exception as error:
-            failures.append(work.unit.failing_all(describe(error)))
+def _predict(store: Store, read: Sequence[Images], models: Registry) -> list[_Explanation]:
+    """Predicts; explanations for which that fails are ended."""
+    explanations, failures = [], []
     outcomes = in_halves(partial(_predict_together, models), read)
     for (work, _), outcome in zip(read, outcomes, strict=True):
         try:
@@ -171,18 +194,7 @@ def _own(outcome: _Explanation | Exception) -> _Explanation:
     return outcome
 
 
-def _read(work: Work, models: Registry, decode: Decode) -> list[Tensor]:
-    """What enters the network of each input."""
-    preprocessing = find_model(work.request, models).preprocessing
-    return [
-        prepare(source, number, preprocessing, decode)
-        for number, source in enumerate(work.request.inputs)
-    ]
-
-
-def _predict_together(
-    models: Registry, read: Sequence[tuple[Work, list[Tensor]]]
-) -> list[_Explanation]:
+def _predict_together(models: Registry, read: Sequence[Images]) -> list[_Explanation]:
     works, images = zip(*read, strict=True)
     model = find_model(works[0].request, models)
     inputs = torch.stack([image for some in images for image in some]).to(model.device)

@@ -1,7 +1,9 @@
 """Encoded images and raw tensors to what enters the network."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from expound.v1 import explanation_pb2
 from expound_worker.decoding.errors import DecodeError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.preprocessing import Preprocessing
+from expound_worker.threads import compute_on
 
 Decode = Callable[[bytes], Image.Image]
 """Decodes an image to upright RGB. Raises DecodeError."""
@@ -25,6 +28,42 @@ class InputError(MethodError):
     def __init__(self, field: str, message: str) -> None:
         super().__init__(Reason.INVALID_IMAGE, f"{field}: {message}", field=field)
         self.field = field
+
+
+class Reader:
+    """Reads the inputs of requests side by side."""
+
+    def __init__(self, decode: Decode, threads: int) -> None:
+        """Makes one.
+
+        Args:
+            decode: decodes an encoded image.
+            threads: how many inputs are read at once.
+        """
+        self._decode = decode
+        self._pool = ThreadPoolExecutor(threads, "reader", initializer=compute_on, initargs=(1,))
+
+    def read(
+        self, requests: Sequence[explanation_pb2.ExplainRequest], preprocessing: Preprocessing
+    ) -> Sequence[Sequence[Callable[[], Tensor]]]:
+        """Begins to read; of each request, gives what waits for each input, or raises InputError.
+
+        A single input is read by who asks for it: that takes no hop from thread to thread.
+        """
+        reading = [
+            [
+                partial(prepare, source, number, preprocessing, self._decode)
+                for number, source in enumerate(request.inputs)
+            ]
+            for request in requests
+        ]
+        if sum(map(len, reading)) == 1:
+            return reading
+        return [[self._pool.submit(read).result for read in some] for some in reading]
+
+    def close(self) -> None:
+        """Ends its threads."""
+        self._pool.shutdown()
 
 
 def prepare(

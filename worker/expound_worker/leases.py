@@ -34,15 +34,11 @@ class Leases:
         self._stopping.set()
         self._thread.join()
 
-    def hold(self, units: Sequence[Unit]) -> None:
-        """Renews the leases of claimed units that are soon `held`."""
-        with self._lock:
-            self._units.update(units)
-
     @contextmanager
     def held(self, units: Sequence[Unit]) -> Iterator[None]:
         """Renews the leases of claimed units within the context."""
-        self.hold(units)
+        with self._lock:
+            self._units.update(units)
         try:
             yield
         finally:

@@ -1,4 +1,4 @@
-"""Ends a process whose device hangs, so that a new one takes its work up."""
+"""Ends a process that can do no more, so that a new one takes its work up."""
 
 import logging
 import os
@@ -8,6 +8,19 @@ from collections.abc import Callable
 logger = logging.getLogger(__name__)
 
 _PERIOD_S = 1.0
+
+
+def vital_thread(run: Callable[[], None], name: str) -> threading.Thread:
+    """A thread without which all others would wait for ever: should it fail, the process ends."""
+
+    def run_or_exit() -> None:
+        try:
+            run()
+        except BaseException:
+            logger.exception("the thread %s has a defect, and the process ends", name)
+            os._exit(os.EX_SOFTWARE)
+
+    return threading.Thread(target=run_or_exit, name=name, daemon=True)
 
 
 class Watchdog:

@@ -1,0 +1,105 @@
+"""Where gradient work comes from: a thread that waits for it, and the tickets."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+
+import redis
+
+from expound_worker.threads import compute_on
+from expound_worker.unit import Work
+from expound_worker.watchdog import vital_thread
+
+logger = logging.getLogger(__name__)
+
+_RETRY_S = 0.5
+
+Works = Sequence[Work]
+
+Take = Callable[[str], Works]
+"""Takes an explanation of that id, or the oldest that waits, with others that can run beside it."""
+
+Listen = Callable[[], Works]
+"""Waits a while for explanations that nobody has, and takes some that can run as one batch."""
+
+Explain = Callable[[Works], None]
+"""Runs what was taken."""
+
+
+class Listener:
+    """Takes explanations as soon as they wait, one batch after the other.
+
+    A worker comes by them in two ways: by listening to Redis itself, which is quick and shares the
+    work among the workers that are free, and by tickets, should that go wrong. One thread does
+    both, so that the worker never has two batches that the same bad input could end.
+    """
+
+    def __init__(self, take: Take, listen: Listen, explain: Explain) -> None:
+        self._take = take
+        self._listen = listen
+        self._explain = explain
+        self._tickets: deque[tuple[str, Future[None]]] = deque()
+        self._stopping = threading.Event()
+        self._thread = vital_thread(self._run, "listener")
+
+    def start(self) -> None:
+        """Begins."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Takes no more; what it has taken is run."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join()
+
+    def look(self, explanation_id: str) -> None:
+        """Sees to it that an explanation is taken if it waits; returns when nothing does.
+
+        Nothing is taken by a worker that does not listen.
+
+        Raises:
+            redis.RedisError: Redis is away.
+        """
+        if not self._thread.is_alive():
+            return
+        looked: Future[None] = Future()
+        self._tickets.append((explanation_id, looked))
+        looked.result()
+
+    def _run(self) -> None:
+        compute_on(1)
+        while not self._stopping.is_set():
+            try:
+                if self._tickets:
+                    self._answer(*self._tickets[0])
+                else:
+                    self._run_works(self._listen())
+            except redis.RedisError as error:
+                logger.warning("Redis is away: %s", error)
+                self._stopping.wait(_RETRY_S)
+
+    def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
+        """Runs some of what waits; the ticket is answered when nothing does."""
+        try:
+            works = self._take(explanation_id)
+        except Exception as error:
+            self._tickets.popleft()
+            looked.set_exception(error)
+            return
+        if works:
+            self._run_works(works)
+        else:
+            self._tickets.popleft()
+            looked.set_result(None)
+
+    def _run_works(self, works: Works) -> None:
+        if not works:
+            return
+        try:
+            self._explain(works)
+        except redis.RedisError:
+            raise
+        except Exception:
+            logger.exception("explanation %s", works[0].unit.explanation_id)
