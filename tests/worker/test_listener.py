@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from types import SimpleNamespace
 from typing import Any
 
@@ -22,6 +23,7 @@ class Waiting:
         self.ran: list[str] = []
         self.failures: list[Exception] = []  # of the next times that it is listened
         self.ticket_failures: list[Exception] = []
+        self.running: dict[str, Future[None]] = {}  # those that end only when they are told to
         self.changed = threading.Condition()
 
     def add(self, name: str) -> None:
@@ -40,18 +42,19 @@ class Waiting:
         with self.changed:
             if self.ticket_failures:
                 raise self.ticket_failures.pop()
-            if name not in self.silent:
-                return []
-            self.silent.remove(name)
-            return [_work(name)]
+            if name in self.silent:
+                self.silent.remove(name)
+                return [_work(name)]
+            return [_work(self.names.pop(0))] if self.names else []
 
-    def run(self, works: Sequence[Any]) -> None:
+    def run(self, works: Sequence[Any]) -> Future[None] | None:
         names = [work.unit.explanation_id for work in works]
         with self.changed:
             self.ran += names
             self.changed.notify_all()
         if "bad" in names:
             raise ValueError("bad")
+        return self.running.get(names[0])
 
     def wait_until_ran(self, *names: str) -> None:
         with self.changed:
@@ -66,35 +69,53 @@ def waiting() -> Waiting:
 @pytest.fixture
 def listener(waiting: Waiting) -> Iterator[Listener]:
     listener = _listener(waiting)
-    listener.start()
     yield listener
     listener.stop()
 
 
-@pytest.mark.usefixtures("listener")
-def test_what_waits_is_heard_of_and_run(waiting: Waiting) -> None:
+def test_what_waits_is_heard_of_and_run(listener: Listener, waiting: Waiting) -> None:
+    listener.start()
     for name in ("a", "b"):
         waiting.add(name)
     waiting.wait_until_ran("a", "b")
 
 
-@pytest.mark.usefixtures("listener")
 @pytest.mark.parametrize("failure", [redis.ConnectionError("away"), redis.TimeoutError("slow")])
-def test_it_listens_again_when_redis_has_been_away(waiting: Waiting, failure: Exception) -> None:
+def test_it_listens_again_when_redis_has_been_away(
+    listener: Listener, waiting: Waiting, failure: Exception
+) -> None:
+    listener.start()
     waiting.failures.append(failure)
     waiting.add("a")
     waiting.wait_until_ran("a")
 
 
-@pytest.mark.usefixtures("listener")
-def test_what_fails_does_not_keep_it_from_the_next(waiting: Waiting) -> None:
+def test_what_fails_does_not_keep_it_from_the_next(listener: Listener, waiting: Waiting) -> None:
+    listener.start()
     waiting.add("bad")
     waiting.add("b")
     waiting.wait_until_ran("bad", "b")
 
 
+def test_while_a_batch_runs_one_more_is_begun_if_it_waits(
+    listener: Listener, waiting: Waiting
+) -> None:
+    waiting.running = {name: Future() for name in "abc"}
+    with waiting.changed:
+        waiting.names += ["a", "b", "c"]
+    listener.start()
+    waiting.wait_until_ran("a", "b")
+    waiting.running["a"].set_result(None)
+    waiting.wait_until_ran("a", "b", "c")
+    for name in "bc":
+        waiting.running[name].set_result(None)
+    waiting.add("d")
+    waiting.wait_until_ran("a", "b", "c", "d")
+
+
 def test_a_ticket_has_taken_what_nobody_heard_of(listener: Listener, waiting: Waiting) -> None:
     waiting.silent.append("a")
+    listener.start()
     listener.look("a")
     assert waiting.ran == ["a"]
 
@@ -103,6 +124,7 @@ def test_a_ticket_fails_when_redis_is_away_and_the_next_does_not(
     listener: Listener, waiting: Waiting
 ) -> None:
     waiting.silent.append("a")
+    listener.start()
     waiting.ticket_failures.append(redis.ConnectionError("away"))
     with pytest.raises(redis.ConnectionError):
         listener.look("a")

@@ -130,14 +130,13 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
 ) -> None:
     gate.open.clear()
     order: list[str] = []
-    with ThreadPoolExecutor(3) as jobs:
+    with ThreadPoolExecutor(2) as jobs:
         jobs.submit(loop.forward, model, image(1))
         assert gate.entered.wait(DEADLINE_S)
         second = jobs.submit(loop.forward, model, image(2, 4))
         second.add_done_callback(lambda _: order.append("chunk"))
         _wait_for(loop, lambda: len(loop._chunks) == 1)
-        work = jobs.submit(loop.run, lambda: order.append("work"))
-        _wait_for(loop, lambda: len(loop._works) == 1)
+        work = loop.run(lambda: order.append("work"))
         gate.open.set()
         work.result(DEADLINE_S)
         second.result(DEADLINE_S)
@@ -149,8 +148,8 @@ def test_who_brings_gradient_work_is_told_how_it_fails(loop: DeviceLoop) -> None
         raise ValueError("no")
 
     with pytest.raises(ValueError, match="no"):
-        loop.run(fail)
-    loop.run(lambda: None)
+        loop.run(fail).result(DEADLINE_S)
+    loop.run(lambda: None).result(DEADLINE_S)
 
 
 def test_chunks_that_wait_and_those_that_come_can_be_refused(

@@ -4,7 +4,8 @@ import gc
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
 import redis
@@ -127,15 +128,23 @@ class Device:
     def _listen(self) -> Sequence[Work]:
         return self._claims.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
 
-    def _explain(self, works: Sequence[Work]) -> None:
+    def _explain(self, works: Sequence[Work]) -> Future[None] | None:
         again = any(work.unit.attempt > 1 for work in works)
-        with (
-            self._leases.held([work.unit for work in works]),
-            self._no_jobs() if again else nullcontext(),
-        ):
+        with ExitStack() as until_ended:
+            until_ended.enter_context(self._leases.held([work.unit for work in works]))
+            if again:
+                until_ended.enter_context(self._no_jobs())
             images = explain.read(works, self._models, self._reader)
-            if images:
-                self._loop.run(partial(explain.run, images, self._models, self._hand_out))
+            if not images:
+                return None
+            run = partial(explain.run, images, self._models, self._hand_out)
+            ended = self._loop.run(run)
+            if again or not explain.ends_soon(images, self._models):
+                ended.result()
+                return None
+            leases = until_ended.pop_all()
+            ended.add_done_callback(lambda _: leases.close())
+            return ended
 
     @contextmanager
     def _no_jobs(self) -> Iterator[None]:

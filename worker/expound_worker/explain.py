@@ -142,6 +142,17 @@ def run(read: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
     store.run_to_end(list(chain.from_iterable(ends)))
 
 
+def ends_soon(images: Sequence[Images], models: Registry) -> bool:
+    """Whether explanations take about as long as a chunk: a pass and its gradient, of few inputs.
+
+    Raises MethodError as `find_model` does.
+    """
+    request = images[0].work.request
+    count = sum(len(some.inputs) for some in images) * max(request.target.top_k, 1)
+    few = count <= find_model(request, models).chunk_size
+    return few and all(map(_needs_one_pass, request.methods))
+
+
 def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Model:
     """The model of a request. Raises MethodError when this worker does not have it."""
     model = models.get(request.model.removeprefix("models/"))

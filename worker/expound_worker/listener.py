@@ -24,16 +24,16 @@ Take = Callable[[str], Works]
 Listen = Callable[[], Works]
 """Waits a while for explanations that nobody has, and takes some that can run as one batch."""
 
-Explain = Callable[[Works], None]
-"""Runs what was taken."""
+Explain = Callable[[Works], "Future[None] | None"]
+"""Runs what was taken; gives what waits for its end, where the next may be taken meanwhile."""
 
 
 class Listener:
     """Takes explanations as soon as they wait, one batch after the other.
 
     A worker comes by them in two ways: by listening to Redis itself, which is quick and shares the
-    work among the workers that are free, and by tickets, should that go wrong. One thread does
-    both, so that the worker never has two batches that the same bad input could end.
+    work among the workers that are free, and by tickets, should that go wrong. While a batch runs
+    that ends soon, the next is taken and read, if it waits already: then no worker is free for it.
     """
 
     def __init__(self, take: Take, listen: Listen, explain: Explain) -> None:
@@ -41,6 +41,7 @@ class Listener:
         self._listen = listen
         self._explain = explain
         self._tickets: deque[tuple[str, Future[None]]] = deque()
+        self._running: Future[None] | None = None
         self._stopping = threading.Event()
         self._thread = vital_thread(self._run, "listener")
 
@@ -72,13 +73,18 @@ class Listener:
         compute_on(1)
         while not self._stopping.is_set():
             try:
-                if self._tickets:
-                    self._answer(*self._tickets[0])
-                else:
-                    self._run_works(self._listen())
+                self._step()
             except redis.RedisError as error:
                 logger.warning("Redis is away: %s", error)
                 self._stopping.wait(_RETRY_S)
+            except Exception:
+                logger.exception("gradient work")
+
+    def _step(self) -> None:
+        if self._tickets:
+            self._answer(*self._tickets[0])
+        else:
+            self._begin(self._take("") if self._running else self._listen())
 
     def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
         """Runs some of what waits; the ticket is answered when nothing does."""
@@ -89,17 +95,13 @@ class Listener:
             looked.set_exception(error)
             return
         if works:
-            self._run_works(works)
+            self._begin(works)
         else:
             self._tickets.popleft()
             looked.set_result(None)
 
-    def _run_works(self, works: Works) -> None:
-        if not works:
-            return
-        try:
-            self._explain(works)
-        except redis.RedisError:
-            raise
-        except Exception:
-            logger.exception("explanation %s", works[0].unit.explanation_id)
+    def _begin(self, works: Works) -> None:
+        """Begins with a batch; waits for the one before, and raises what that raises."""
+        before, self._running = self._running, self._explain(works) if works else None
+        if before is not None:
+            before.result()

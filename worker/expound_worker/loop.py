@@ -64,13 +64,13 @@ class DeviceLoop:
         started_s = self._step_started_s
         return 0.0 if started_s is None else time.monotonic() - started_s
 
-    def run(self, work: Callable[[], None]) -> None:
-        """Runs gradient work, before all chunks that wait; raises what it raises."""
+    def run(self, work: Callable[[], None]) -> "Future[None]":
+        """Runs gradient work, before all chunks that wait; gives what waits for its end."""
         waiting = _Work(work, Future())
         with self._changed:
             self._works.append(waiting)
             self._changed.notify_all()
-        waiting.ended.result()
+        return waiting.ended
 
     def forward(self, model: Model, inputs: Tensor, *, alone: bool = False) -> Tensor:
         """Logits of a chunk, run when its turn comes.
