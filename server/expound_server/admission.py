@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from typing import Literal
 
+from expound import records
 from expound.v1 import explanation_pb2
 from expound.v1.model_service_pb2 import Model
 from expound_server import validation
@@ -46,6 +47,7 @@ async def prepare(
     _check_evaluations(request, tenant, model)
     inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
     request.ClearField("inputs")
+    weights = records.weights(model.version, model.digest)
     return Submission(
         tenant,
         request,
@@ -54,7 +56,8 @@ async def prepare(
         model.name,
         model.pool,
         "" if request.deterministic else _group(request, model.name),
-        "" if request.fresh else _question(request, inputs, model),
+        "" if request.fresh else _question(request, inputs, model.name, weights),
+        weights,
     )
 
 
@@ -80,10 +83,9 @@ def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:
 
 
 def _question(
-    request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes], model: Model
+    request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes], model: str, weights: str
 ) -> str:
-    weights = f"{model.name}\n{model.version}\n{model.digest}"
-    return _digest(request, inputs, ("timeout", "ttl"), weights)
+    return _digest(request, inputs, ("timeout", "ttl"), f"{model}\n{weights}")
 
 
 def _digest(

@@ -104,6 +104,7 @@ class Store:
             self._max_reuse_age_us,
             tenant.limits.stored_bytes,
             waiting,
+            submission.weights,
             *submission.inputs,
         )
         if outcome == b"refused":

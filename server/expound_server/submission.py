@@ -21,6 +21,7 @@ class Submission:
         group: equal for requests that a worker can run as one batch: the same model, methods,
             parameters and seed, whatever the inputs and targets; "" for one that runs alone.
         question: equal for requests that one answer does for; "" for one that wants its own.
+        weights: what the model is made with, as `expound.records.weights` names it.
     """
 
     tenant: Tenant
@@ -31,3 +32,4 @@ class Submission:
     pool: str
     group: str
     question: str
+    weights: str

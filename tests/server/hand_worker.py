@@ -52,6 +52,7 @@ class HandWorker:
     def __init__(self, redis_url: str, worker: str = "hand") -> None:
         self.redis = redis.Redis.from_url(redis_url, socket_timeout=30)
         self.worker = worker
+        self.weights = records.weights("", "")
 
     def run(self, script: str, *arguments: str | bytes | int) -> Any:
         """Runs one script of the contract."""
@@ -96,7 +97,8 @@ class HandWorker:
             "create", explanation_id, request_id, digest, request.SerializeToString(),
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
             tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
-            int(max_reuse_age_ms * 1000), stored_bytes, waiting, b"first", b"second",
+            int(max_reuse_age_ms * 1000), stored_bytes, waiting, self.weights,
+            b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 
@@ -127,6 +129,7 @@ class HandWorker:
             self.run(
                 "write", explanation_id, records.EXPLAIN_UNIT, attempt, "predictions", payload,
                 "predictions", payload, "provenance", provenance,
+                "made_with", self.weights,
             )
         )  # fmt: skip
 

@@ -404,7 +404,7 @@ def test_one_ticket_does_for_a_group_that_waits(worker: HandWorker) -> None:
         request = explanation_pb2.ExplainRequest(model="tiny").SerializeToString()
         created = worker.run(
             "create", name, "", "digest", request, 10**9, 10**9, 1, "default", "models/tiny",
-            group, "default", 0, 0, 0, "", 0, 0, "", b"input",
+            group, "default", 0, 0, 0, "", 0, 0, "", "", b"input",
         )  # fmt: skip
         return int(created[2])
 

@@ -106,6 +106,22 @@ async def test_the_same_question_to_other_weights_is_worked_on(
         asked = await _ask(server)
 
 
+async def test_what_another_version_has_answered_is_not_reused(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await _ask(server)
+    second = await _ask(server)
+    worker.weights = records.weights("2", "other weights")
+    worker.work_off(_id(first), methods=2)
+    third = await _ask(server)
+    assert third.state == PENDING and not third.reused
+    worker.weights = records.weights("", "")
+    assert worker.claim(_id(second)) == 1
+    worker.work_off(_id(third), methods=2)
+    fourth = await _ask(server)
+    assert fourth.state == SUCCEEDED and fourth.reused
+
+
 async def test_equal_requests_in_flight_are_worked_on_once(
     server: Server, worker: HandWorker
 ) -> None:

@@ -106,7 +106,8 @@ class Unit:
             Stopped: the unit is no longer this worker's, or was given back for later.
         """
         payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
-        call = self._call("begin_anew", payload, provenance.SerializeToString())
+        made_of, made_with = provenance.SerializeToString(), _weights(provenance)
+        call = self._call("begin_anew", payload, made_of, made_with)
         answer = self.store.run_all([call])[0]
         if answer == 0:
             raise Stopped
@@ -130,7 +131,7 @@ class Unit:
         payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
         made_of = provenance.SerializeToString()
         return self._call("write", "predictions", payload, "predictions", payload,
-                          "provenance", made_of)  # fmt: skip
+                          "provenance", made_of, "made_with", _weights(provenance))  # fmt: skip
 
     def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
         """Ends the unit well."""
@@ -173,3 +174,7 @@ class Work:
     unit: Unit
     request: explanation_pb2.ExplainRequest
     predictions: explanation_pb2.PredictionsReady
+
+
+def _weights(provenance: explanation_pb2.Provenance) -> str:
+    return records.weights(provenance.model_version, provenance.model_digest)

@@ -49,9 +49,10 @@ Keys, all under ``expound:``
 Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (serialised, resolved,
 without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
-``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``reused`` (1 where
-another explanation gave the answer), ``metered`` (1 where its bytes count), ``waiting`` (the server
-where a caller waits for the answer, if one does), and per unit U:
+``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``weights`` (asked
+of), ``made_with`` (the weights that predicted), ``reused`` (1 where another explanation gave the
+answer), ``metered`` (1 where its bytes count), ``waiting`` (the server where a caller waits for the
+answer, if one does), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps).
@@ -136,6 +137,11 @@ def capabilities_key(probed: str) -> str:
     return f"{PREFIX}capabilities:{probed}"
 
 
+def weights(version: str, digest: str) -> str:
+    """Names what a model of one name was made with: another version is another model."""
+    return f"{version}\n{digest}"
+
+
 def script(name: str) -> str:
     """Source of a Lua script, the shared functions before it.
 
@@ -144,7 +150,7 @@ def script(name: str) -> str:
                    limits of requests in flight and of images a minute, how much may wait in the
                    pool (0 for any), digest of the question or "" for one that is to be worked on
                    anew, how old an answer to it may be (µs), the tenant's limit of bytes, the
-                   server where its caller waits or "", inputs…;
+                   server where its caller waits or "", `weights` that it is asked of, inputs…;
                    gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one
                    of its group that waits does for it too, or when it waits for another's answer,
                    ``{"reused", id, 0, {HASH, RESULTS}}`` when it has got one,
@@ -182,8 +188,9 @@ def script(name: str) -> str:
                    it is not this attempt's any more.
     ``begin_anew``  puts predictions in place of those of another version of the model, and drops
                    the checkpoints that were made with it; ARGV: id, unit, attempt, predictions,
-                   provenance; gives 1, 0 when the unit is not this attempt's any more, which it
-                   gives back where another unit runs, or -1 where a method has ended already.
+                   provenance, their `weights`; gives 1, 0 when the unit is not this attempt's any
+                   more, which it gives back where another unit runs, or -1 where a method has ended
+                   already.
     ``sweep``      looks after the units whose lease has run out: those of lost workers are given
                    back, after a while; ARGV: how often a unit may be lost, how many at most; gives
                    ``{id, unit, pool, 0, attempt, ""}`` for each that needs a ticket, and ``{id,

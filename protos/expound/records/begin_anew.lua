@@ -1,4 +1,5 @@
-local id, unit, attempt, payload, provenance = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local id, unit, attempt = ARGV[1], ARGV[2], ARGV[3]
+local payload, provenance, made_with = ARGV[4], ARGV[5], ARGV[6]
 if not holds(id, unit, attempt) then
   return 0
 end
@@ -22,6 +23,6 @@ end
 for method = 0, redis.call('HGET', key, 'methods') - 1 do
   redis.call('DEL', checkpoint_key(id, integer(method)))
 end
-redis.call('HSET', key, 'predictions', payload, 'provenance', provenance)
+redis.call('HSET', key, 'predictions', payload, 'provenance', provenance, 'made_with', made_with)
 emit(id, 'kind', 'predictions', 'payload', payload)
 return 1

@@ -5,8 +5,8 @@ local tenant = ARGV[11]
 local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local question, max_age_us = ARGV[15], tonumber(ARGV[16])
 local most_stored = tonumber(ARGV[17])
-local waiting = ARGV[18]
-local FIRST_INPUT = 19
+local waiting, weights = ARGV[18], ARGV[19]
+local FIRST_INPUT = 20
 local MINUTE_US = 60000000
 
 local used_key = request_key(tenant, request_id)
@@ -62,7 +62,7 @@ local function find_source()
   if not found or not found[1] then
     return nil
   end
-  if is_open(found[1]) or found[1] == SUCCEEDED and found[2] + max_age_us >= created then
+  if is_open(found[1]) or has_answer(source) and found[2] + max_age_us >= created then
     return source, found[1]
   end
 end
@@ -71,7 +71,8 @@ if cost_us > 0 then
   redis.call('SET', images, integer(paid + cost_us), 'PX', integer((paid + cost_us - created) / 1000 + 1))
 end
 redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', PENDING, 'error', '',
-  'tenant', tenant, 'pool', pool, 'model', model, 'group', group, 'sequence', 0, 'methods', methods,
+  'tenant', tenant, 'pool', pool, 'model', model, 'weights', weights, 'group', group,
+  'sequence', 0, 'methods', methods,
   'open', methods, 'inputs', inputs, 'create_time', integer(created), 'deadline', integer(created + timeout_us),
   'expire_time', integer(expires), 'explain:state', PENDING, 'explain:attempt', 0)
 if most_stored > 0 then

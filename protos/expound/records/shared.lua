@@ -308,6 +308,13 @@ local function follow(id, source)
   keep(key, redis.call('HGET', record_key(source), 'expire_time'))
 end
 
+-- Whether an explanation has ended well, with the weights that it was asked of: while another version of
+-- the model is rolled out, it may have been answered by that one, and is no answer to the next.
+local function has_answer(id)
+  local record = redis.call('HMGET', record_key(id), 'state', 'weights', 'made_with')
+  return record[1] == SUCCEEDED and record[2] == record[3]
+end
+
 local function followers_of(id)
   local followers = {}
   for _, follower in ipairs(redis.call('SMEMBERS', followers_key(id))) do
@@ -338,7 +345,7 @@ local function end_whole(id, state, error)
   -- The next thing that happens to it is that it expires.
   redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)
   emit(id, 'kind', 'state', 'state', state, 'error', error)
-  if state ~= SUCCEEDED then
+  if not has_answer(id) then
     release_followers(id)
     return
   end
@@ -362,8 +369,8 @@ end
 -- Gives an explanation the answer of another one.
 function answer_as(id, source)
   local key, from = record_key(id), record_key(source)
-  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods')
-  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'reused', 1,
+  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods', 'made_with')
+  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'made_with', made[4], 'reused', 1,
     'explain:state', SUCCEEDED)
   emit(id, 'kind', 'predictions', 'payload', made[1])
   local expires = redis.call('HGET', key, 'expire_time')
