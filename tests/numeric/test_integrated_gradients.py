@@ -88,6 +88,18 @@ def test_points_double_until_the_precision_is_reached(
     assert np.array_equal(explained(cifar, batch, fixed)[0].values, answer.values)
 
 
+def test_inputs_of_a_batch_search_each_for_themselves(cifar: Model, thumbnail: Tensor) -> None:
+    images = (thumbnail, thumbnail.flip(2), thumbnail / 10)
+    batch = batch_of(cifar, *images, targets=[6, 3, 6])
+    asked = m.IntegratedGradients(n_steps=3, quadrature=LEFT, baseline=BLACK, max_delta=0.02)
+    together = explained(cifar, batch, asked)
+    assert len({answer.n_steps for answer in together}) > 1
+    for index, answer in enumerate(together):
+        [alone] = explained(cifar, batch.one(index), asked)
+        assert (answer.n_steps, answer.evaluations) == (alone.n_steps, alone.evaluations)
+        assert np.allclose(answer.values, alone.values, rtol=1e-4, atol=1e-6)
+
+
 def test_precision_that_is_not_reached_is_warned_of_with_the_figure(
     cifar: Model, thumbnail: Tensor
 ) -> None:

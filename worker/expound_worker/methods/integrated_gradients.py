@@ -1,8 +1,10 @@
 """Integrated gradients: the gradient along the straight path from a baseline."""
 
-import math
+from collections.abc import Sequence
 
 import captum.attr
+import torch
+from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
@@ -27,9 +29,10 @@ TOLERANCE = 0.05
 class IntegratedGradients:
     """Sundararajan, Taly and Yan, 2017: ``(x - b) * integral of df(b + a(x - b))/dx da``.
 
-    By Captum. Needs gradients and a baseline. Completeness: the values (C, H, W), in units of the
-    score, sum to ``f(x) - f(b)`` up to the convergence delta. With `max_delta` the number of points
-    doubles until the completeness error is at most that, or `max_steps` are reached.
+    By Captum, the inputs of a batch side by side. Needs gradients and a baseline. Completeness: the
+    values (C, H, W), in units of the score, sum to ``f(x) - f(b)`` up to the convergence delta.
+    With `max_delta` the number of points doubles until the completeness error is at most that, or
+    `max_steps` are reached.
 
     Cost: `n_steps` forward and backward passes and one forward pass of the baseline; with
     `max_delta`, less than twice the points of the last round, which `Answer.n_steps` names.
@@ -56,48 +59,76 @@ class IntegratedGradients:
                 f"for max_delta begins, not {parameters.max_steps}",
                 field="max_steps",
             )
-        return [
-            self._attribute_one(model, batch.one(index), parameters, seed)
-            for index in range(len(batch.logits))
-        ]
-
-    def _attribute_one(
-        self, model: Model, one: Batch, parameters: method_pb2.IntegratedGradients, seed: int
-    ) -> Answer:
-        baseline = make_baseline(parameters.baseline, model.preprocessing, one.inputs[0], seed)
-        baselines = baseline[None]
-        method = captum.attr.IntegratedGradients(model.module)
-        output = one.logits[0]
-        baseline_output = float(model.logits(baselines)[0, one.targets[0]])
-        searching = parameters.HasField("max_delta")
-        max_error = parameters.max_delta if searching else math.inf
-        n_steps, evaluations = parameters.n_steps, 1
-        while True:
-            values = method.attribute(
-                one.inputs,
-                baselines=baselines,
-                target=one.targets,
-                n_steps=n_steps,
-                method=_QUADRATURES[parameters.quadrature],
-                internal_batch_size=model.batch_size,
-            )
-            evaluations += n_steps
-            delta = float(values.double().sum()) - (output - baseline_output)
-            error = completeness_error(delta, output, baseline_output)
-            if not error > max_error or n_steps >= parameters.max_steps:  # NaN ends it too
-                break
-            n_steps = min(2 * n_steps, parameters.max_steps)
-        return Answer(
-            values[0].detach().float().cpu().numpy(),
-            LOGIT,
-            output=output,
-            baseline_output=baseline_output,
-            convergence_delta=delta,
-            completeness_error=error,
-            n_steps=n_steps,
-            evaluations=evaluations,
-            warnings=_warnings(error, output - baseline_output, n_steps, parameters),
+        baselines = torch.stack(
+            [
+                make_baseline(parameters.baseline, model.preprocessing, image, seed)
+                for image in batch.inputs
+            ]
         )
+        baseline_outputs = model.logits(baselines).gather(1, batch.targets[:, None])[:, 0].tolist()
+        answers: dict[int, Answer] = {}
+        n_steps, evaluations = parameters.n_steps, 1
+        while len(answers) < len(baselines):
+            left = [index for index in range(len(baselines)) if index not in answers]
+            values = self._values(model, batch, baselines, left, parameters, n_steps)
+            evaluations += n_steps
+            for index, own in zip(left, values, strict=True):
+                scores = batch.logits[index], baseline_outputs[index]
+                answer = _answer(own, *scores, n_steps, evaluations, parameters)
+                if _is_enough(answer, n_steps, parameters):
+                    answers[index] = answer
+            n_steps = min(2 * n_steps, parameters.max_steps)
+        return [answers[index] for index in range(len(baselines))]
+
+    def _values(
+        self,
+        model: Model,
+        batch: Batch,
+        baselines: Tensor,
+        indices: Sequence[int],
+        parameters: method_pb2.IntegratedGradients,
+        n_steps: int,
+    ) -> Tensor:
+        """(n, C, H, W) values of some inputs of the batch."""
+        values: Tensor = captum.attr.IntegratedGradients(model.module).attribute(
+            batch.inputs[indices],
+            baselines=baselines[indices],
+            target=batch.targets[indices],
+            n_steps=n_steps,
+            method=_QUADRATURES[parameters.quadrature],
+            # Captum runs all inputs at one point of their paths at least.
+            internal_batch_size=max(model.batch_size, len(indices)),
+        )
+        return values.detach()
+
+
+def _answer(
+    values: Tensor,
+    output: float,
+    baseline_output: float,
+    n_steps: int,
+    evaluations: int,
+    parameters: method_pb2.IntegratedGradients,
+) -> Answer:
+    delta = float(values.double().sum()) - (output - baseline_output)
+    error = completeness_error(delta, output, baseline_output)
+    return Answer(
+        values.float().cpu().numpy(),
+        LOGIT,
+        output=output,
+        baseline_output=baseline_output,
+        convergence_delta=delta,
+        completeness_error=error,
+        n_steps=n_steps,
+        evaluations=evaluations,
+        warnings=_warnings(error, output - baseline_output, n_steps, parameters),
+    )
+
+
+def _is_enough(answer: Answer, n_steps: int, parameters: method_pb2.IntegratedGradients) -> bool:
+    """Whether the search for `max_delta`, if there is one, is over; NaN ends it too."""
+    searching = parameters.HasField("max_delta") and n_steps < parameters.max_steps
+    return not (searching and (answer.completeness_error or 0.0) > parameters.max_delta)
 
 
 def _warnings(
