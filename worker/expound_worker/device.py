@@ -108,7 +108,7 @@ class Device:
         self._decode.close()
 
     def explain(self, explanation_id: str) -> None:
-        """Looks whether an explanation waits for the unit ``explain``, and runs it then."""
+        """Makes it look whether an explanation waits for the unit ``explain``, to run it."""
         self._listener.look(explanation_id)
 
     def perturb(self, explanation_id: str, method_index: int) -> None:

@@ -15,6 +15,7 @@ from expound_worker.watchdog import vital_thread
 logger = logging.getLogger(__name__)
 
 _RETRY_S = 0.5
+_MAX_TICKETS = 100
 
 Works = Sequence[Work]
 
@@ -40,7 +41,8 @@ class Listener:
         self._take = take
         self._listen = listen
         self._explain = explain
-        self._tickets: deque[tuple[str, Future[None]]] = deque()
+        # What one of them is lost for is heard of, and else another ticket is sent.
+        self._tickets: deque[str] = deque(maxlen=_MAX_TICKETS)
         self._running: Future[None] | None = None
         self._stopping = threading.Event()
         self._thread = vital_thread(self._run, "listener")
@@ -56,18 +58,8 @@ class Listener:
             self._thread.join()
 
     def look(self, explanation_id: str) -> None:
-        """Sees to it that an explanation is taken if it waits; returns when nothing does.
-
-        Nothing is taken by a worker that does not listen.
-
-        Raises:
-            redis.RedisError: Redis is away.
-        """
-        if not self._thread.is_alive():
-            return
-        looked: Future[None] = Future()
-        self._tickets.append((explanation_id, looked))
-        looked.result()
+        """Makes it look whether an explanation waits, as soon as it has time."""
+        self._tickets.append(explanation_id)
 
     def _run(self) -> None:
         compute_on(1)
@@ -82,23 +74,9 @@ class Listener:
 
     def _step(self) -> None:
         if self._tickets:
-            self._answer(*self._tickets[0])
+            self._begin(self._take(self._tickets.popleft()))
         else:
             self._begin(self._take("") if self._running else self._listen())
-
-    def _answer(self, explanation_id: str, looked: "Future[None]") -> None:
-        """Runs some of what waits; the ticket is answered when nothing does."""
-        try:
-            works = self._take(explanation_id)
-        except Exception as error:
-            self._tickets.popleft()
-            looked.set_exception(error)
-            return
-        if works:
-            self._begin(works)
-        else:
-            self._tickets.popleft()
-            looked.set_result(None)
 
     def _begin(self, works: Works) -> None:
         """Begins with a batch; waits for the one before, and raises what that raises."""
