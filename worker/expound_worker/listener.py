@@ -41,7 +41,7 @@ class Listener:
         self._take = take
         self._listen = listen
         self._explain = explain
-        # What one of them is lost for is heard of, and else another ticket is sent.
+        # Should one be dropped: what it names is heard of, or gets another ticket.
         self._tickets: deque[str] = deque(maxlen=_MAX_TICKETS)
         self._running: Future[None] | None = None
         self._stopping = threading.Event()
