@@ -37,7 +37,7 @@ from expound_server.watches import Watches
 _log = logging.getLogger(__name__)
 
 _MAX_PENDING_CALLS = 100_000
-_LAST_CALLS_S = 0.5
+_LAST_CALLS_SHARE = 1 / 20
 
 _SERVICES = (
     explanation_service_pb2.DESCRIPTOR.services_by_name["ExplanationService"].full_name,
@@ -100,9 +100,10 @@ class App:
         await self._health.drain()
         self._watches.stop()
         self._explanations.stop()
-        # Calls that are on their way are answered yet: gRPC cancels those that it has not handed
-        # over when it stops. They may still come in that very moment, but they are few then.
-        await asyncio.sleep(_LAST_CALLS_S)
+        # Calls that are on their way are answered yet, for a part of the grace: gRPC cancels those
+        # that it has not handed over when it stops. They may still come in that very moment, but
+        # they are few then.
+        await asyncio.sleep(_LAST_CALLS_SHARE * self._settings.grace_s)
         await self._server.stop(self._settings.grace_s)
         if self._health_server:
             await self._health_server.stop(None)
