@@ -175,6 +175,25 @@ def test_a_failed_method_exits_with_1_and_keeps_the_others(
     assert made == {"photo_saliency_tabby.png", "grid.png", "report.html"}
 
 
+def test_ctrl_c_is_noticed_by_a_loop_that_its_signal_does_not_wake() -> None:
+    script = """
+import asyncio, signal, threading
+from expound_client.cli.interrupts import run
+
+async def wait() -> None:
+    # As where it comes just before the main thread waits: that has no part in it.
+    threading.Timer(0.1, lambda: signal.pthread_kill(threading.get_ident(), signal.SIGINT)).start()
+    await asyncio.Event().wait()
+
+try:
+    run(wait())
+except KeyboardInterrupt:
+    print("noticed")
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=30, capture_output=True)
+    assert ended.stdout == b"noticed\n"
+
+
 def test_ctrl_c_cancels_the_explanation_and_exits_with_130(
     expound: Expound, service: FakeService, tmp_path: Path
 ) -> None:

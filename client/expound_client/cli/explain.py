@@ -10,6 +10,7 @@ from rich.console import Console
 from expound.v1 import method_pb2
 from expound_client.aio import AsyncClient
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.interrupts import run
 from expound_client.cli.method_option import MethodOption
 from expound_client.cli.outputs import result_table, write
 from expound_client.cli.progress import follow
@@ -78,8 +79,8 @@ def explain(
         timeout_s=timeout_s,
         fresh=fresh,
     )
-    # Under asyncio Ctrl-C is a cancel of the task, and never an exception in the midst of gRPC.
-    result = asyncio.run(explained)
+    # Ctrl-C is a cancel of the task then, and never an exception in the midst of gRPC.
+    result = run(explained)
     console = Console()
     console.print(result_table(result, images))
     written = write(result, images, true_labels, out)

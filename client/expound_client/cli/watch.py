@@ -1,10 +1,9 @@
 """`expound watch`: how far an explanation is."""
 
-import asyncio
-
 import click
 
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.interrupts import run
 from expound_client.cli.progress import follow
 from expound_client.results import State
 
@@ -14,7 +13,7 @@ from expound_client.results import State
 @connection_options
 def watch(connection: Connection, name: str) -> int:
     """Show the progress of an explanation until it ends."""
-    state = asyncio.run(_watch(name, connection))
+    state = run(_watch(name, connection))
     return 0 if state == State.SUCCEEDED else 1
 
 
