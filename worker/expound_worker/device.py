@@ -139,7 +139,8 @@ class Device:
                 return None
             run = partial(explain.run, images, self._models, self._hand_out)
             ended = self._loop.run(run)
-            if again or not explain.ends_soon(images, self._models):
+            # One alone has nobody behind it most of the time, and to look takes time from it.
+            if again or len(images) == 1 or not explain.ends_soon(images, self._models):
                 ended.result()
                 return None
             leases = until_ended.pop_all()
