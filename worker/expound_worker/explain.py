@@ -7,7 +7,6 @@ methods of the same model share the device's forward and backward passes.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from importlib.metadata import version
 from itertools import chain, islice
 from typing import Any, NamedTuple
 
@@ -21,19 +20,18 @@ from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
-from expound_worker.images import Reader, digest
+from expound_worker.images import Reader
 from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
+from expound_worker.provenance import provenance
 from expound_worker.store import Call, Store
 from expound_worker.threads import compute_on
 from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import take_over
-
-LIBRARIES = ("captum", "lime", "numpy", "pillow", "scikit-image", "shap", "torch", "torchvision")
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
@@ -93,20 +91,20 @@ def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images
     return found
 
 
-def run(read: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
+def run(images: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
     """Predicts, explains by gradients, and hands out every other method.
 
     What is wrong with one explanation does not touch the others: an error before its first method
     fails it whole, an error of a method fails that method alone.
 
     Args:
-        read: explanations of one model, with the same methods and seed, and their images.
+        images: explanations of one model, with the same methods and seed, and their images.
         models: the worker's models.
         hand_out: called for every method that others are to run.
     """
-    store = read[0].work.unit.store
-    explanations = _predict(store, read, models)
-    names = [method.WhichOneof("method") for method in read[0].work.request.methods]
+    store = images[0].work.unit.store
+    explanations = _predict(store, images, models)
+    names = [method.WhichOneof("method") for method in images[0].work.request.methods]
     others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
     done = [[_predicting(explanation)] for explanation in explanations]
     if others:
@@ -176,11 +174,11 @@ def _call(store: Store, *calls: Sequence[Sequence[Call]]) -> list[Any]:
     return [list(islice(answers, len(some)))[-1] for some in of_each]
 
 
-def _predict(store: Store, read: Sequence[Images], models: Registry) -> list[_Explanation]:
+def _predict(store: Store, images: Sequence[Images], models: Registry) -> list[_Explanation]:
     """Predicts; explanations for which that fails are ended."""
     explanations, failures = [], []
-    outcomes = in_halves(partial(_predict_together, models), read)
-    for (work, _), outcome in zip(read, outcomes, strict=True):
+    outcomes = in_halves(partial(_predict_together, models), images)
+    for (work, _), outcome in zip(images, outcomes, strict=True):
         try:
             explanations.append(_own(outcome))
         except (Stopped, redis.RedisError):
@@ -205,12 +203,12 @@ def _own(outcome: _Explanation | Exception) -> _Explanation:
     return outcome
 
 
-def _predict_together(models: Registry, read: Sequence[Images]) -> list[_Explanation]:
-    works, images = zip(*read, strict=True)
+def _predict_together(models: Registry, images: Sequence[Images]) -> list[_Explanation]:
+    works = [some.work for some in images]
     model = find_model(works[0].request, models)
-    inputs = torch.stack([image for some in images for image in some]).to(model.device)
+    inputs = torch.stack([image for some in images for image in some.inputs]).to(model.device)
     compute_on(model.cores_for(len(inputs)))
-    sizes = [len(some) for some in images]
+    sizes = [len(some.inputs) for some in images]
     forward = _forward(model, inputs) if _shares(works[0].request, inputs, model) else None
     all_logits = forward.logits.detach() if forward else model.logits(inputs)
     explanations = []
@@ -335,25 +333,3 @@ def _goes_on(index: int, explanations: Sequence[_Explanation]) -> bool:
 def _predicting(explanation: _Explanation) -> Call:
     made_of = provenance(explanation.unit, explanation.request, explanation.model)
     return explanation.unit.predicting(explanation.predictions, made_of)
-
-
-def provenance(
-    unit: Unit, request: explanation_pb2.ExplainRequest, model: Model
-) -> explanation_pb2.Provenance:
-    """What this worker makes of a request, it makes of this and by this."""
-    device = str(model.device)
-    if model.device.type == "cuda":
-        device += f" {torch.cuda.get_device_name(model.device)}"
-    return explanation_pb2.Provenance(
-        model=model.name,
-        model_version=model.version,
-        model_digest=model.digest,
-        input_digests=[digest(source) for source in request.inputs],
-        seed=request.seed,
-        library_versions=_LIBRARY_VERSIONS,
-        device=device,
-        worker=unit.store.worker,
-    )
-
-
-_LIBRARY_VERSIONS = {name: version(name) for name in ("expound", *LIBRARIES)}

@@ -12,7 +12,7 @@ from expound import tasks
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
 from expound_worker.checkpoints import Scores, checkpointed
-from expound_worker.explain import find_model, method_path, provenance
+from expound_worker.explain import find_model, method_path
 from expound_worker.failures import describe
 from expound_worker.images import Decode, prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
@@ -20,6 +20,7 @@ from expound_worker.methods.method import Answer, Estimate, Report, largest_erro
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
+from expound_worker.provenance import provenance
 from expound_worker.store import outlasting_outages
 from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import Predictions, take_over
