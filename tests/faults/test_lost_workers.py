@@ -63,7 +63,8 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
         watcher.join(60)
         check_events(watcher.events)
         assert watcher.attempts("lime") == TWICE
-        assert (lime.reissued_after_s(store) or 0.0) < REISSUED_S
+        reissued_s = lime.reissued_after_s(store)
+        assert reissued_s is not None and reissued_s < REISSUED_S
         progress = [
             event.progress.evaluations_done
             for event in watcher.events
@@ -122,7 +123,8 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         watcher.join(60)
         check_events(watcher.events)
         assert watcher.attempts("lime") == TWICE
-        assert (lime.reissued_after_s(store) or 0.0) < REISSUED_S
+        reissued_s = lime.reissued_after_s(store)
+        assert reissued_s is not None and reissued_s < REISSUED_S
         # A stream that had been closed before the end would raise here.
         assert [event.sequence for event in stream] == [e.sequence for e in watcher.events]
         check_nothing_left(store)
