@@ -6,7 +6,6 @@ from typing import Literal
 
 from expound import records
 from expound.v1 import explanation_pb2
-from expound.v1.model_service_pb2 import Model
 from expound_server import validation
 from expound_server.catalogue import Catalogue
 from expound_server.errors import InvalidRequest, ModelNotFound, QuotaExceeded
@@ -44,7 +43,8 @@ async def prepare(
     violations += validation.model_violations(request, model)
     if violations:
         raise InvalidRequest(violations)
-    _check_evaluations(request, tenant, model)
+    planned = evaluations(request, model)
+    _check_evaluations(planned.total, tenant)
     inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
     request.ClearField("inputs")
     weights = records.weights(model.version, model.digest)
@@ -58,14 +58,12 @@ async def prepare(
         "" if request.deterministic else _group(request, model.name),
         "" if request.fresh else _question(request, inputs, model.name, weights),
         weights,
+        max(planned.gradient, len(inputs)) > max(model.execution.chunk_size, 1),
     )
 
 
-def _check_evaluations(
-    request: explanation_pb2.ExplainRequest, tenant: Tenant, model: Model
-) -> None:
+def _check_evaluations(planned: int, tenant: Tenant) -> None:
     limit = tenant.limits.evaluations_per_request
-    planned = evaluations(request, model)
     if limit and planned > limit:
         raise QuotaExceeded(
             "evaluations_per_request",

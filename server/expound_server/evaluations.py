@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from math import ceil, prod
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -12,7 +13,6 @@ from expound.v1.model_service_pb2 import Model
 # What workers take where a request leaves the windows of occlusion open.
 _WINDOWS_ALONG_A_SIDE = 8
 _SAMPLED = (
-    method_pb2.GradientShap,
     method_pb2.Lime,
     method_pb2.KernelShap,
     method_pb2.PartitionShap,
@@ -21,19 +21,38 @@ _SAMPLED = (
 )
 
 
-def evaluations(request: explanation_pb2.ExplainRequest, model: Model) -> int:
-    """About how many forward passes of one image a resolved and checked request takes at most.
+class Evaluations(NamedTuple):
+    """About how many forward passes of one image a request takes at most.
 
     A method that stops when it is sure enough counts with all that it may take, and one of the
     gradient methods once for each target.
+
+    Attributes:
+        total: of all methods, and of the predictions.
+        gradient: of the gradient methods alone.
     """
+
+    total: int
+    gradient: int
+
+
+def evaluations(request: explanation_pb2.ExplainRequest, model: Model) -> Evaluations:
+    """Estimates them for a resolved and checked request."""
     targets = request.target.top_k if request.target.HasField("top_k") else 1
-    an_input = sum(_of_method(method, targets, model) for method in request.methods)
-    return len(request.inputs) * (1 + an_input)
+    of_jobs = of_gradients = 0
+    for method in request.methods:
+        parameters = getattr(method, method.WhichOneof("method") or "")
+        of_job = _of_job(parameters, model)
+        if of_job is None:
+            of_gradients += targets * _of_gradients(parameters)
+        else:
+            of_jobs += of_job
+    count = len(request.inputs)
+    return Evaluations(count * (1 + of_jobs + of_gradients), count * of_gradients)
 
 
-def _of_method(method: method_pb2.Method, targets: int, model: Model) -> int:
-    parameters = getattr(method, method.WhichOneof("method") or "")
+def _of_job(parameters: object, model: Model) -> int | None:
+    """Of a perturbation method; None for any other."""
     match parameters:
         case method_pb2.Occlusion():
             return _of_occlusion(parameters, model.input_shape[1:])
@@ -41,17 +60,18 @@ def _of_method(method: method_pb2.Method, targets: int, model: Model) -> int:
             return 1 + _segments(parameters.segmentation, prod(model.input_shape[1:]))
         case method_pb2.ScoreCam():
             return 2 + _channels(parameters.layer, model)
-    if isinstance(parameters, _SAMPLED):
-        once = int(parameters.n_samples)
-        return once * targets if isinstance(parameters, method_pb2.GradientShap) else once
-    copies = 1
-    if parameters.HasField("noise_tunnel"):
-        copies = parameters.noise_tunnel.n_samples
-    return _of_gradients(parameters) * copies * targets
+    return int(parameters.n_samples) if isinstance(parameters, _SAMPLED) else None
 
 
-def _of_gradients(parameters: object) -> int:
-    """Forward passes of a gradient method for one target."""
+def _of_gradients(parameters: Any) -> int:
+    """Of a gradient method, for one target."""
+    if isinstance(parameters, method_pb2.GradientShap):
+        return int(parameters.n_samples)
+    noisy = parameters.HasField("noise_tunnel")
+    return _of_one_copy(parameters) * (parameters.noise_tunnel.n_samples if noisy else 1)
+
+
+def _of_one_copy(parameters: object) -> int:
     match parameters:
         case method_pb2.IntegratedGradients() if parameters.HasField("max_delta"):
             # The steps are doubled until they are enough.

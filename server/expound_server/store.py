@@ -105,6 +105,7 @@ class Store:
             tenant.limits.stored_bytes,
             waiting,
             submission.weights,
+            "lasting" if submission.lasting else "",
             *submission.inputs,
         )
         if outcome == b"refused":

@@ -22,6 +22,7 @@ class Submission:
             parameters and seed, whatever the inputs and targets; "" for one that runs alone.
         question: equal for requests that one answer does for; "" for one that wants its own.
         weights: what the model is made with, as `expound.records.weights` names it.
+        lasting: whether its predictions and gradients take longer than a chunk of a job.
     """
 
     tenant: Tenant
@@ -33,3 +34,4 @@ class Submission:
     group: str
     question: str
     weights: str
+    lasting: bool

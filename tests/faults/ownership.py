@@ -1,12 +1,13 @@
 """What workers own, and when it was put back for others to take."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import redis
 
 from expound import records
 from expound.v1 import explanation_pb2
+from expound_client import Explanation
 
 _RUNNING = str(int(explanation_pb2.STATE_RUNNING)).encode()
 _PENDING = str(int(explanation_pb2.STATE_PENDING)).encode()
@@ -34,6 +35,12 @@ class Owned:
             if of_it and int(event[b"time"]) >= self.since_us:
                 return (int(event[b"time"]) - self.since_us) / 1e6
         return None
+
+
+def holder(client: redis.Redis, explanation: Explanation, unit: str) -> str:
+    """The worker that ran a method of an explanation last."""
+    key = records.record_key(explanation.name.removeprefix("explanations/"))
+    return cast(bytes, client.hget(key, f"{unit}:worker")).decode()
 
 
 def owned(client: redis.Redis, worker_pid: int) -> list[Owned]:

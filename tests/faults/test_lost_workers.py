@@ -3,7 +3,6 @@
 import os
 import signal
 from collections.abc import Callable
-from typing import cast
 
 import grpc
 import numpy as np
@@ -19,7 +18,7 @@ from expound_client.errors import ExplanationFailedError
 from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.invariants import check_events, check_nothing_left
-from tests.faults.ownership import owned
+from tests.faults.ownership import holder, owned
 from tests.faults.watcher import Watcher
 from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
@@ -39,12 +38,7 @@ def _begun(explanation: Explanation, store: redis.Redis) -> str:
     explanation_id = explanation.name.removeprefix("explanations/")
     checkpoint = records.checkpoint_key(explanation_id, "1")
     wait_until(lambda: store.exists(checkpoint) == 1, "the first checkpoint")
-    return _holder(explanation, store)
-
-
-def _holder(explanation: Explanation, store: redis.Redis) -> str:
-    explanation_id = explanation.name.removeprefix("explanations/")
-    return cast(bytes, store.hget(records.record_key(explanation_id), "1:worker")).decode()
+    return holder(store, explanation, "1")
 
 
 def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -> None:
@@ -54,8 +48,8 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
     with fleet.store() as store:
         explanation = _explain(client)
         watcher = Watcher(explanation)
-        holder = _begun(explanation, store)
-        worker = next(each for each in fleet.workers if holder.endswith(f":{each.pid}"))
+        held_by = _begun(explanation, store)
+        worker = next(each for each in fleet.workers if held_by.endswith(f":{each.pid}"))
         fleet.workers.remove(worker)
         (lime,) = owned(store, worker.pid)
         inject(worker)
@@ -114,11 +108,11 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         wanted = explanation_service_pb2.WatchExplanationRequest(name=explanation.name)
         stream = stub.WatchExplanation(wanted, timeout=200)
         watcher = Watcher(explanation)
-        holder = _begun(explanation, store)
+        held_by = _begun(explanation, store)
         (lime,) = owned(store, worker.pid)
         os.kill(device, signal.SIGKILL)
         assert explanation.result(200).state is State.SUCCEEDED
-        assert _holder(explanation, store) == holder
+        assert holder(store, explanation, "1") == held_by
         assert device not in children(worker.pid)
         watcher.join(60)
         check_events(watcher.events)

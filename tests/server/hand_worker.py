@@ -84,6 +84,7 @@ class HandWorker:
         max_reuse_age_ms: float = 60_000,
         stored_bytes: int = 0,
         waiting: str = "",
+        lasting: bool = False,
     ) -> tuple[str, str]:
         """Creates a record as a server does.
 
@@ -98,7 +99,7 @@ class HandWorker:
             int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
             tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
             int(max_reuse_age_ms * 1000), stored_bytes, waiting, self.weights,
-            b"first", b"second",
+            "lasting" if lasting else "", b"first", b"second",
         )  # fmt: skip
         return outcome.decode(), found.decode()
 

@@ -20,7 +20,7 @@ def _evaluations(method: m.Method, *, images: int = 1, top_k: int = 1) -> int:
     request.target.top_k = top_k
     request.inputs.extend([explanation_pb2.Input(image=b"an image")] * images)
     validation.resolve(request)
-    return evaluations(request, model("tiny"))
+    return evaluations(request, model("tiny")).total
 
 
 @pytest.mark.parametrize(
@@ -83,6 +83,19 @@ def test_the_evaluations_of_a_method_are_those_of_its_samples(
     assert _evaluations(method) == 1 + one_image
     assert _evaluations(method, images=3) == 3 * (1 + one_image)
     assert _evaluations(method, top_k=2) == 1 + two_targets
+
+
+def test_those_of_gradient_methods_are_counted_by_themselves() -> None:
+    methods = [
+        m.Method(lime=m.Lime(n_samples=300)),
+        m.Method(integrated_gradients=m.IntegratedGradients(n_steps=20)),
+        m.Method(saliency=m.Saliency()),
+    ]
+    request = explanation_pb2.ExplainRequest(model="tiny", methods=methods)
+    request.target.top_k = 2
+    request.inputs.extend([explanation_pb2.Input(image=b"an image")] * 3)
+    validation.resolve(request)
+    assert evaluations(request, model("tiny")) == (3 * (1 + 300 + 2 * 22), 3 * 2 * 22)
 
 
 @pytest.mark.parametrize("name", parameters.method_names())

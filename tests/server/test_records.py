@@ -293,6 +293,18 @@ def test_a_ready_claim_takes_the_oldest_and_what_can_run_with_it(worker: HandWor
     assert _claim_ready(worker) == []
 
 
+def test_what_lasts_waits_in_a_queue_of_its_own(worker: HandWorker) -> None:
+    worker.create("a", lasting=True)
+    worker.create("b")
+    assert _claim_ready(worker, "a") == ["b"]
+    assert _claim_ready(worker) == []
+    claimed = worker.run(
+        "claim_ready", records.lasting_queue("default"), "hand", "", "models/tiny", 2
+    )
+    assert [taken[0] for taken in claimed] == [b"a"]
+    assert not [key for key in _keys(worker) if b"ready" in key or b"wake" in key]
+
+
 def test_a_ready_claim_gives_what_the_worker_needs_of_each(worker: HandWorker) -> None:
     worker.create("a")
     ((name, attempt, request, predictions, *inputs),) = worker.run(

@@ -68,9 +68,11 @@ def waiting() -> Waiting:
 
 @pytest.fixture
 def listener(waiting: Waiting) -> Iterator[Listener]:
-    listener = _listener(waiting)
+    stopping = threading.Event()
+    listener = Listener(waiting.take, waiting.listen, waiting.run, stopping)
     yield listener
-    listener.stop()
+    stopping.set()
+    listener.join()
 
 
 def test_what_waits_is_heard_of_and_run(listener: Listener, waiting: Waiting) -> None:
@@ -133,7 +135,3 @@ def test_a_ticket_that_meets_an_outage_keeps_it_from_nothing(
 
 def _work(name: str) -> SimpleNamespace:
     return SimpleNamespace(unit=SimpleNamespace(explanation_id=name))
-
-
-def _listener(waiting: Waiting) -> Listener:
-    return Listener(waiting.take, waiting.listen, waiting.run)

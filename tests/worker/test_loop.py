@@ -143,6 +143,40 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
     assert order == ["work", "chunk"]
 
 
+def test_work_that_lasts_gives_way_to_work_and_chunks(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    order: list[str] = []
+    begun, all_there = threading.Event(), threading.Event()
+
+    def lasting() -> None:
+        begun.set()
+        assert all_there.wait(DEADLINE_S)
+        loop.give_way()
+        order.append("lasting")
+
+    with ThreadPoolExecutor(1) as jobs:
+        ended = loop.run(lasting, lasting=True)
+        ended.add_done_callback(lambda _: order.append("end"))
+        assert begun.wait(DEADLINE_S)
+        chunk = jobs.submit(loop.forward, model, image(1))
+        _wait_for_chunks(loop, 1)
+        loop.run(lambda: order.append("work"))
+        loop.run(lambda: order.append("lasting too"), lasting=True)
+        all_there.set()
+        assert float(chunk.result(DEADLINE_S)) == 2
+        ended.result(DEADLINE_S)
+    assert gate.batches == [1]
+    assert order[:3] == ["work", "lasting", "end"]
+
+
+def test_work_that_lasts_is_given_back_where_somebody_needs_the_device_alone(
+    loop: DeviceLoop,
+) -> None:
+    with loop.refusing(), pytest.raises(Released):
+        loop.run(loop.give_way, lasting=True).result(DEADLINE_S)
+
+
 def test_who_brings_gradient_work_is_told_how_it_fails(loop: DeviceLoop) -> None:
     def fail() -> None:
         raise ValueError("no")
@@ -161,7 +195,7 @@ def test_chunks_that_wait_and_those_that_come_can_be_refused(
         assert gate.entered.wait(DEADLINE_S)
         waiting = jobs.submit(loop.forward, model, image(2))
         _wait_for_chunks(loop, 1)
-        with loop.refusing_chunks():
+        with loop.refusing():
             with pytest.raises(Released):
                 waiting.result(DEADLINE_S)
             with pytest.raises(Released):

@@ -26,27 +26,29 @@ class Claims:
         return self._work(explanation_id, name, attempt, content)
 
     def take_ready(
-        self, pool: str, explanation_id: str, batch_sizes: Mapping[str, int]
+        self, queue: str, explanation_id: str, batch_sizes: Mapping[str, int]
     ) -> list[Work]:
         """Takes explanations that can run as one batch; none when nothing waits.
 
         Args:
-            pool: pool of the worker.
-            explanation_id: the one to begin with if nobody has it; else, and where it is "", the
-                oldest that waits.
+            queue: where they wait.
+            explanation_id: the one to begin with if it waits there; else, and where it is "", the
+                oldest that does.
             batch_sizes: how many inputs to take at once, by resource name of the model.
         """
-        call = self._claiming_ready(pool, explanation_id, batch_sizes)
+        call = self._claiming_ready(queue, explanation_id, batch_sizes)
         return self._works(self._store.run_all([call])[0])
 
-    def wait_ready(self, pool: str, timeout_s: float, batch_sizes: Mapping[str, int]) -> list[Work]:
+    def wait_ready(
+        self, queue: str, timeout_s: float, batch_sizes: Mapping[str, int]
+    ) -> list[Work]:
         """Waits until explanations are ready, and takes some as `take_ready` does.
 
         Both are sent at once, so that Redis takes them in the moment in which they come.
         """
-        claiming = self._claiming_ready(pool, "", batch_sizes)
+        claiming = self._claiming_ready(queue, "", batch_sizes)
         with self._store.client.pipeline(transaction=False) as pipeline:
-            pipeline.blpop([records.wake_key(pool)], timeout_s)
+            pipeline.blpop([records.wake_key(queue)], timeout_s)
             self._store.add(pipeline, claiming)
             _, claimed = pipeline.execute(raise_on_error=False)
         if isinstance(claimed, NoScriptError):
@@ -70,10 +72,10 @@ class Claims:
         return explanation_id, int(unit)
 
     def _claiming_ready(
-        self, pool: str, explanation_id: str, batch_sizes: Mapping[str, int]
+        self, queue: str, explanation_id: str, batch_sizes: Mapping[str, int]
     ) -> Call:
         sizes = [item for pair in batch_sizes.items() for item in pair]
-        return Call("claim_ready", (pool, self._store.worker, explanation_id, *sizes))
+        return Call("claim_ready", (queue, self._store.worker, explanation_id, *sizes))
 
     def _works(self, claimed: Iterable[tuple[bytes, int, *tuple[bytes, ...]]]) -> list[Work]:
         return [

@@ -3,6 +3,7 @@
 import gc
 import logging
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -12,7 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from expound import tasks
+from expound import records, tasks
 from expound.v1 import worker_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker import explain, perturb
@@ -31,7 +32,7 @@ from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
 from expound_worker.settings import Settings
 from expound_worker.store import Store
-from expound_worker.unit import Work
+from expound_worker.unit import Released, Work
 from expound_worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,9 @@ class Device:
         self._models = Registry.load(settings.models, settings.pool)
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
         self._loop = DeviceLoop()
-        self._listener = Listener(self._take, self._listen, self._explain)
+        self._stopping = threading.Event()
+        self._one_alone = threading.Lock()
+        self._listeners = [self._listener(lasting=lasting) for lasting in (False, True)]
         forward = self._loop.forward
         self._job_models = {
             alone: self._models.forwarding(partial(forward, alone=alone)) for alone in (False, True)
@@ -87,7 +90,8 @@ class Device:
         kinds = self._settings.kinds.split(",")
         self._loop.start()
         if tasks.GRADIENT in kinds:
-            self._listener.start()
+            for listener in self._listeners:
+                listener.start()
         self._jobs.start(listening=tasks.PERTURBATION in kinds)
         self._heartbeat.start()
         self._watchdog.start()
@@ -97,7 +101,9 @@ class Device:
 
     def stop(self) -> None:
         """Ends what it has begun, and stops telling that the worker lives."""
-        self._listener.stop()
+        self._stopping.set()
+        for listener in self._listeners:
+            listener.join()
         self._prober.stop()
         self._jobs.stop()
         self._loop.stop()
@@ -109,7 +115,8 @@ class Device:
 
     def explain(self, explanation_id: str) -> None:
         """Makes it look whether an explanation waits for the unit ``explain``, to run it."""
-        self._listener.look(explanation_id)
+        for listener in self._listeners:
+            listener.look(explanation_id)
 
     def perturb(self, explanation_id: str, method_index: int) -> None:
         """Starts one perturbation method of an explanation, unless another worker has it."""
@@ -122,35 +129,49 @@ class Device:
         self._capabilities[model.name] = capabilities
         self._heartbeat.update(self._card())
 
-    def _take(self, explanation_id: str) -> Sequence[Work]:
-        return self._claims.take_ready(self._settings.pool, explanation_id, self._batch_sizes)
+    def _listener(self, *, lasting: bool) -> Listener:
+        """Takes explanations of which gradient work lasts, or those of which it does not."""
+        pool, sizes = self._settings.pool, self._batch_sizes
+        queue = records.lasting_queue(pool) if lasting else pool
+        return Listener(
+            lambda explanation_id: self._claims.take_ready(queue, explanation_id, sizes),
+            lambda: self._claims.wait_ready(queue, _LISTEN_S, sizes),
+            partial(self._explain, lasting=lasting),
+            self._stopping,
+        )
 
-    def _listen(self) -> Sequence[Work]:
-        return self._claims.wait_ready(self._settings.pool, _LISTEN_S, self._batch_sizes)
-
-    def _explain(self, works: Sequence[Work]) -> Future[None] | None:
+    def _explain(self, works: Sequence[Work], *, lasting: bool) -> Future[None] | None:
         again = any(work.unit.attempt > 1 for work in works)
         with ExitStack() as until_ended:
             until_ended.enter_context(self._leases.held([work.unit for work in works]))
             if again:
-                until_ended.enter_context(self._no_jobs())
+                until_ended.enter_context(self._nothing_else())
             images = explain.read(works, self._models, self._reader)
             if not images:
                 return None
-            run = partial(explain.run, images, self._models, self._hand_out)
-            ended = self._loop.run(run)
+            give_way = self._give_way if lasting and not again else self._go_on
+            run = partial(explain.run, images, self._models, self._hand_out, give_way)
+            ended = self._loop.run(run, lasting=lasting)
             # One alone has nobody behind it most of the time, and to look takes time from it.
-            if again or len(images) == 1 or not explain.ends_soon(images, self._models):
+            if again or lasting or len(images) == 1:
                 ended.result()
                 return None
             leases = until_ended.pop_all()
             ended.add_done_callback(lambda _: leases.close())
             return ended
 
+    def _go_on(self) -> None:
+        if self._stopping.is_set():
+            raise Released
+
+    def _give_way(self) -> None:
+        self._go_on()
+        self._loop.give_way()
+
     @contextmanager
-    def _no_jobs(self) -> Iterator[None]:
-        """Gives the jobs back: what may have ended a worker before takes none with it again."""
-        with self._loop.refusing_chunks(), self._jobs.none():
+    def _nothing_else(self) -> Iterator[None]:
+        """Gives all else back: what may have ended a worker before takes none with it again."""
+        with self._one_alone, self._loop.refusing(), self._jobs.none():
             yield
 
     def _next_job(self) -> tuple[str, int] | None:

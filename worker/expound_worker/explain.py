@@ -26,6 +26,7 @@ from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
+from expound_worker.pause import Pause
 from expound_worker.predictions import explained, predict
 from expound_worker.provenance import provenance
 from expound_worker.store import Call, Store
@@ -35,6 +36,9 @@ from expound_worker.versions import take_over
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
+
+GiveWay = Callable[[], None]
+"""Lets others have the device for a step. May raise Released."""
 
 
 class Images(NamedTuple):
@@ -91,7 +95,7 @@ def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images
     return found
 
 
-def run(images: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
+def run(images: Sequence[Images], models: Registry, hand_out: HandOut, give_way: GiveWay) -> None:
     """Predicts, explains by gradients, and hands out every other method.
 
     What is wrong with one explanation does not touch the others: an error before its first method
@@ -101,6 +105,7 @@ def run(images: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
         images: explanations of one model, with the same methods and seed, and their images.
         models: the worker's models.
         hand_out: called for every method that others are to run.
+        give_way: called between passes of what lasts. What it raises Released for is given back.
     """
     store = images[0].work.unit.store
     explanations = _predict(store, images, models)
@@ -123,7 +128,7 @@ def run(images: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
         if _goes_on(index, explanations):
             # The prediction has done most of the work: done before anybody could want to stop it.
             units = [explanation.unit.within(index) for explanation in explanations]
-            more = _run_method(index, explanations, units)
+            more = _run_method(index, explanations, units, give_way)
             done = [[*calls, *ends] for calls, ends in zip(done, more, strict=True)]
         else:
             # What is done is written, and the next method taken, in one round trip.
@@ -132,23 +137,12 @@ def run(images: Sequence[Images], models: Registry, hand_out: HandOut) -> None:
                 explanation.unit.method(index, claim[0]) if claim else None
                 for explanation, claim in zip(explanations, _call(store, done, claims), strict=True)
             ]
-            done = _run_method(index, explanations, units)
+            done = _run_method(index, explanations, units, give_way)
     ends = [
         [*calls, explanation.unit.succeeding()]
         for calls, explanation in zip(done, explanations, strict=True)
     ]
     store.run_to_end(list(chain.from_iterable(ends)))
-
-
-def ends_soon(images: Sequence[Images], models: Registry) -> bool:
-    """Whether explanations take about as long as a chunk: a pass and its gradient, of few inputs.
-
-    Raises MethodError as `find_model` does.
-    """
-    request = images[0].work.request
-    count = sum(len(some.inputs) for some in images) * max(request.target.top_k, 1)
-    few = count <= find_model(request, models).chunk_size
-    return few and all(map(_needs_one_pass, request.methods))
 
 
 def find_model(request: explanation_pb2.ExplainRequest, models: Registry) -> Model:
@@ -241,7 +235,10 @@ def _forward(model: Model, inputs: Tensor) -> Forward | None:
 
 
 def _run_method(
-    index: int, explanations: Sequence[_Explanation], units: Sequence[Unit | None]
+    index: int,
+    explanations: Sequence[_Explanation],
+    units: Sequence[Unit | None],
+    give_way: GiveWay,
 ) -> list[list[Call]]:
     """Runs one method on the explanations that still want it; gives the calls that end it.
 
@@ -249,12 +246,16 @@ def _run_method(
         index: index of the method.
         explanations: the explanations.
         units: the method of each as a unit of work; None where it is not wanted any more.
+        give_way: as of `run`.
     """
     wanted = [number for number, unit in enumerate(units) if unit]
-    results = in_halves(partial(_attribute, index), [explanations[number] for number in wanted])
+    pause = Pause([explanations[number].unit for number in wanted], give_way)
+    results = in_halves(
+        partial(_attribute, index, pause), [explanations[number] for number in wanted]
+    )
     of_wanted = dict(zip(wanted, results, strict=True))
     return [
-        [_ending(unit, index, explanation, of_wanted[number])] if unit else []
+        _ending(unit, index, explanation, of_wanted[number]) if unit else []
         for number, (unit, explanation) in enumerate(zip(units, explanations, strict=True))
     ]
 
@@ -264,14 +265,18 @@ def _ending(
     index: int,
     explanation: _Explanation,
     result: explanation_pb2.MethodResult | Exception,
-) -> Call:
+) -> list[Call]:
+    if isinstance(result, Stopped):
+        return []
+    if isinstance(result, Released):
+        return [explanation.unit.releasing()]
     if isinstance(result, Exception):
-        return unit.failing(describe(result, method_path(explanation.request, index)))
-    return unit.succeeding(result)
+        return [unit.failing(describe(result, method_path(explanation.request, index)))]
+    return [unit.succeeding(result)]
 
 
 def _attribute(
-    index: int, explanations: Sequence[_Explanation]
+    index: int, pause: Pause, explanations: Sequence[_Explanation]
 ) -> list[explanation_pb2.MethodResult]:
     """Runs a method on every pair of an input and a target, in batches of the model's size.
 
@@ -291,6 +296,7 @@ def _attribute(
     compute_on(model.cores_for(len(pairs) if forward else model.batch_size))
 
     def attribute(start: int, end: int) -> list[tuple[_Pair, Answer]]:
+        pause()
         some = pairs[start:end]
         batch = Batch(
             inputs=torch.stack(
@@ -299,6 +305,7 @@ def _attribute(
             targets=torch.tensor([pair.score.index for pair in some], device=model.device),
             logits=[pair.score.logit for pair in some],
             forward=forward if len(some) == len(pairs) else None,
+            pause=pause,
         )
         answers = GRADIENT_METHODS[name].attribute(
             model, batch, getattr(method, name), request.seed

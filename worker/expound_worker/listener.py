@@ -37,23 +37,24 @@ class Listener:
     that ends soon, the next is taken and read, if it waits already: then no worker is free for it.
     """
 
-    def __init__(self, take: Take, listen: Listen, explain: Explain) -> None:
+    def __init__(
+        self, take: Take, listen: Listen, explain: Explain, stopping: threading.Event
+    ) -> None:
         self._take = take
         self._listen = listen
         self._explain = explain
         # Should one be dropped: what it names is heard of, or gets another ticket.
         self._tickets: deque[str] = deque(maxlen=_MAX_TICKETS)
         self._running: Future[None] | None = None
-        self._stopping = threading.Event()
+        self._stopping = stopping
         self._thread = vital_thread(self._run, "listener")
 
     def start(self) -> None:
         """Begins."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Takes no more; what it has taken is run."""
-        self._stopping.set()
+    def join(self) -> None:
+        """Waits until what it has taken has run, and it takes no more: `stopping` is set."""
         if self._thread.is_alive():
             self._thread.join()
 

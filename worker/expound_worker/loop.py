@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -36,7 +37,8 @@ class DeviceLoop:
     """Runs gradient work as soon as it is there, and else a chunk of the jobs that wait.
 
     Both come from other threads, which wait for what becomes of it. Chunks of several jobs that use
-    the same model are run as one batch, the oldest first.
+    the same model are run as one batch, the oldest first. Gradient work that lasts gives way to
+    both between two of its passes.
     """
 
     def __init__(self) -> None:
@@ -44,6 +46,7 @@ class DeviceLoop:
         self._stopping = False
         self._refusing = False
         self._works: deque[_Work] = deque()
+        self._lasting: deque[_Work] = deque()
         self._chunks: deque[_Chunk] = deque()
         self._step_started_s: float | None = None
         self._runner = vital_thread(self._run, "device-loop")
@@ -64,11 +67,16 @@ class DeviceLoop:
         started_s = self._step_started_s
         return 0.0 if started_s is None else time.monotonic() - started_s
 
-    def run(self, work: Callable[[], None]) -> "Future[None]":
-        """Runs gradient work, before all chunks that wait; gives what waits for its end."""
+    def run(self, work: Callable[[], None], *, lasting: bool = False) -> "Future[None]":
+        """Runs gradient work, before all chunks that wait; gives what waits for its end.
+
+        Args:
+            work: to be run, on the loop's thread.
+            lasting: whether it takes longer than a chunk, and calls `give_way` meanwhile.
+        """
         waiting = _Work(work, Future())
         with self._changed:
-            self._works.append(waiting)
+            (self._lasting if lasting else self._works).append(waiting)
             self._changed.notify_all()
         return waiting.ended
 
@@ -92,9 +100,30 @@ class DeviceLoop:
             self._changed.notify_all()
         return chunk.logits.result()
 
+    def give_way(self) -> None:
+        """Runs the work and the chunks that are next, before work that lasts goes on.
+
+        To be called by that work, which the loop runs, between two passes.
+
+        Raises:
+            Released: somebody needs the device for himself.
+        """
+        with self._changed:
+            if self._refusing:
+                raise Released
+            work = self._works.popleft() if self._works else None
+            chunks = self._next_chunks() if self._chunks else []
+        cores = torch.get_num_threads()
+        if work:
+            self._step(partial(_run_work, work))
+        if chunks:
+            self._step(partial(_run_chunks, chunks))
+        compute_on(cores)
+        self._step_started_s = time.monotonic()
+
     @contextmanager
-    def refusing_chunks(self) -> Iterator[None]:
-        """Refuses chunks within the context: those that come and those that wait."""
+    def refusing(self) -> Iterator[None]:
+        """Refuses chunks within the context, and has work that lasts given back."""
         with self._changed:
             self._refusing = True
             refused = list(self._chunks)
@@ -111,19 +140,22 @@ class DeviceLoop:
         while True:
             self._step_started_s = None
             with self._changed:
-                self._changed.wait_for(self._has_work)
-                if not (self._works or self._chunks):
+                self._changed.wait_for(self._is_wanted)
+                if self._works or self._lasting:
+                    work = (self._works or self._lasting).popleft()
+                    step = partial(_run_work, work)
+                elif self._chunks:
+                    step = partial(_run_chunks, self._next_chunks())
+                else:
                     return
-                work = self._works.popleft() if self._works else None
-                chunks = [] if work else self._next_chunks()
-            self._step_started_s = time.monotonic()
-            if work:
-                _run_work(work)
-            else:
-                _run_chunks(chunks)
+            self._step(step)
 
-    def _has_work(self) -> bool:
-        return bool(self._works or self._chunks or self._stopping)
+    def _is_wanted(self) -> bool:
+        return bool(self._works or self._lasting or self._chunks or self._stopping)
+
+    def _step(self, run: Callable[[], None]) -> None:
+        self._step_started_s = time.monotonic()
+        run()
 
     def _next_chunks(self) -> list[_Chunk]:
         """The oldest chunk, and others of its model as far as they fit beside it."""

@@ -169,7 +169,8 @@ class _Progress:
         elif now_s - self._checked_s >= CHECK_PERIOD_S:
             self._checked_s = now_s
             with outlasting_outages():
-                self._unit.check()
+                if not self._unit.is_held():
+                    raise Stopped
 
     def _write(self, partials: list[explanation_pb2.Attribution]) -> None:
         self._unit.write_progress(

@@ -58,13 +58,12 @@ class Unit:
         name, began_s = str(index), time.monotonic()
         return Unit(self.store, self.explanation_id, name, 0, self.attempt, began_s)
 
-    def check(self) -> None:
-        """Raises Stopped when the unit is no longer this worker's."""
+    def is_held(self) -> bool:
+        """Whether the unit is still this worker's."""
         key = records.record_key(self.explanation_id)
         fields = [f"{self.name}:state", f"{self.name}:attempt"]
         running = str(explanation_pb2.STATE_RUNNING).encode()
-        if self.store.client.hmget(key, fields) != [running, str(self.attempt).encode()]:
-            raise Stopped
+        return self.store.client.hmget(key, fields) == [running, str(self.attempt).encode()]
 
     def write_progress(self, progressed: explanation_pb2.MethodProgressed) -> None:
         """Writes how far the method is; the record keeps it without its maps. Raises Stopped."""
@@ -87,7 +86,7 @@ class Unit:
 
     def release(self, *, later: bool = False) -> None:
         """Gives the unit back, for another worker to take: at once, or after a while."""
-        self.store.run_all([self._call("release", *(["later"] if later else []))])
+        self.store.run_all([self.releasing(later=later)])
 
     def provenance(self) -> explanation_pb2.Provenance | None:
         """What the predictions were made of and by; None while there are none."""
@@ -147,6 +146,10 @@ class Unit:
         state = str(explanation_pb2.STATE_FAILED)
         arguments = (state, error.SerializeToString(), self.name, self.attempt)
         return Call("end", (self.explanation_id, *arguments))
+
+    def releasing(self, *, later: bool = False) -> Call:
+        """Gives the unit back, as `release` does."""
+        return self._call("release", *(["later"] if later else []))
 
     def _finishing(
         self, state: explanation_pb2.State.ValueType, error: bytes, result: bytes

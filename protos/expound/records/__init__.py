@@ -93,14 +93,22 @@ def open_key(tenant: str) -> str:
     return f"{PREFIX}open:{tenant}"
 
 
-def ready_key(pool: str) -> str:
-    """Key of the explanations that no worker of a pool has taken."""
-    return f"{PREFIX}ready:{pool}"
+def lasting_queue(pool: str) -> str:
+    """The queue of a pool's explanations whose gradient work lasts.
+
+    That of the others has the name of the pool.
+    """
+    return f"{pool}:lasting"
 
 
-def wake_key(pool: str) -> str:
-    """Key of what workers of a pool wait for until explanations are ready."""
-    return f"{PREFIX}wake:{pool}"
+def ready_key(queue: str) -> str:
+    """Key of the explanations of a queue that no worker has taken."""
+    return f"{PREFIX}ready:{queue}"
+
+
+def wake_key(queue: str) -> str:
+    """Key of what workers wait for until explanations of a queue are ready."""
+    return f"{PREFIX}wake:{queue}"
 
 
 def jobs_key(pool: str) -> str:
@@ -150,7 +158,8 @@ def script(name: str) -> str:
                    limits of requests in flight and of images a minute, how much may wait in the
                    pool (0 for any), digest of the question or "" for one that is to be worked on
                    anew, how old an answer to it may be (µs), the tenant's limit of bytes, the
-                   server where its caller waits or "", `weights` that it is asked of, inputs…;
+                   server where its caller waits or "", `weights` that it is asked of, "lasting"
+                   where its gradient work lasts or "", inputs…;
                    gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one
                    of its group that waits does for it too, or when it waits for another's answer,
                    ``{"reused", id, 0, {HASH, RESULTS}}`` when it has got one,
@@ -164,7 +173,7 @@ def script(name: str) -> str:
                    there is nothing to take, else ``{attempt}``, with content followed by the
                    request, the predictions or "", and the inputs, as they are stored.
     ``claim_ready``  takes the unit ``explain`` of an explanation, else of the oldest that waits in
-                   the pool, and of those of its group that wait; ARGV: pool, worker, id or "",
+                   the queue, and of those of its group that wait; ARGV: queue, worker, id or "",
                    then model, how many inputs it takes at once…; gives a list of ``{id, attempt,
                    …}`` with content.
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,

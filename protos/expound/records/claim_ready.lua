@@ -1,4 +1,4 @@
-local pool, worker, first = ARGV[1], ARGV[2], ARGV[3]
+local queue, worker, first = ARGV[1], ARGV[2], ARGV[3]
 local left, claimed = {}, {}
 for model = 4, #ARGV, 2 do
   left[ARGV[model]] = tonumber(ARGV[model + 1])
@@ -22,18 +22,18 @@ local function forget(key, id)
 end
 
 local id = first
-if id == '' or not take(id) then
-  id = oldest(ready_key(pool))
+if id == '' or redis.call('HGET', record_key(id), 'queue') ~= queue or not take(id) then
+  id = oldest(ready_key(queue))
   while id and not take(id) do
-    forget(ready_key(pool), id)
-    id = oldest(ready_key(pool))
+    forget(ready_key(queue), id)
+    id = oldest(ready_key(queue))
   end
 end
 if not id then
   return claimed
 end
 local record = redis.call('HMGET', record_key(id), 'group', 'model', 'inputs')
-local group, room = group_key(pool, record[1]), (left[record[2]] or 0) - record[3]
+local group, room = group_key(queue, record[1]), (left[record[2]] or 0) - record[3]
 local next_id = oldest(group)
 while next_id do
   local inputs = redis.call('HGET', record_key(next_id), 'inputs')
@@ -47,7 +47,7 @@ while next_id do
   end
   next_id = oldest(group)
 end
-if redis.call('EXISTS', ready_key(pool)) == 1 then
-  wake(pool)
+if redis.call('EXISTS', ready_key(queue)) == 1 then
+  wake(queue)
 end
 return claimed

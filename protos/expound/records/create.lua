@@ -5,8 +5,8 @@ local tenant = ARGV[11]
 local most_open, images_a_minute, most_waiting = tonumber(ARGV[12]), tonumber(ARGV[13]), tonumber(ARGV[14])
 local question, max_age_us = ARGV[15], tonumber(ARGV[16])
 local most_stored = tonumber(ARGV[17])
-local waiting, weights = ARGV[18], ARGV[19]
-local FIRST_INPUT = 20
+local waiting, weights, lasting = ARGV[18], ARGV[19], ARGV[20]
+local FIRST_INPUT = 21
 local MINUTE_US = 60000000
 
 local used_key = request_key(tenant, request_id)
@@ -23,6 +23,7 @@ end
 local key, open, images = record_key(id), open_key(tenant), PREFIX .. 'images:' .. tenant
 local created = now_us()
 group = group ~= '' and group or 'alone:' .. id
+local queue = lasting == 'lasting' and lasting_queue(pool) or pool
 local expires = created + ttl_us
 local deadline = math.min(created + timeout_us, expires)
 local inputs = #ARGV - FIRST_INPUT + 1
@@ -51,8 +52,14 @@ if most_stored > 0 then
     return {'refused', 'stored_bytes', integer(math.max((next_us or created) - created, 1000000))}
   end
 end
-if most_waiting > 0 and redis.call('ZCARD', ready_key(pool)) + redis.call('ZCARD', jobs_key(pool)) >= most_waiting then
-  return {'refused', 'waiting', 2000000}
+if most_waiting > 0 then
+  local before = 0
+  for _, waits in ipairs({ready_key(pool), ready_key(lasting_queue(pool)), jobs_key(pool)}) do
+    before = before + redis.call('ZCARD', waits)
+  end
+  if before >= most_waiting then
+    return {'refused', 'waiting', 2000000}
+  end
 end
 
 -- Another explanation that answers the same question, or will, if there is one.
@@ -71,7 +78,7 @@ if cost_us > 0 then
   redis.call('SET', images, integer(paid + cost_us), 'PX', integer((paid + cost_us - created) / 1000 + 1))
 end
 redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', PENDING, 'error', '',
-  'tenant', tenant, 'pool', pool, 'model', model, 'weights', weights, 'group', group,
+  'tenant', tenant, 'pool', pool, 'queue', queue, 'model', model, 'weights', weights, 'group', group,
   'sequence', 0, 'methods', methods,
   'open', methods, 'inputs', inputs, 'create_time', integer(created), 'deadline', integer(created + timeout_us),
   'expire_time', integer(expires), 'explain:state', PENDING, 'explain:attempt', 0)
@@ -116,4 +123,4 @@ if question ~= '' then
 end
 ready(id)
 lease(id, 'explain', LEASE_US)
-return {'created', id, redis.call('ZCARD', group_key(pool, group)) == 1 and 1 or 0}
+return {'created', id, redis.call('ZCARD', group_key(queue, group)) == 1 and 1 or 0}

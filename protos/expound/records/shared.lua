@@ -99,14 +99,19 @@ local function emit(id, ...)
   ring(id, redis.call('HGET', key, 'state'))
 end
 
--- Where explanations wait for a worker of their pool: all of them, and those of a group, which can
--- run as one batch. Scores are turns.
-local function ready_key(pool)
-  return PREFIX .. 'ready:' .. pool
+-- Where the explanations of a queue wait for a worker: all of them, and those of a group, which can run
+-- as one batch. Scores are turns.
+local function ready_key(queue)
+  return PREFIX .. 'ready:' .. queue
 end
 
-local function group_key(pool, group)
-  return ready_key(pool) .. ':' .. group
+local function group_key(queue, group)
+  return ready_key(queue) .. ':' .. group
+end
+
+-- The queue of explanations whose gradient work lasts; that of the others has the name of the pool.
+local function lasting_queue(pool)
+  return pool .. ':lasting'
 end
 
 -- What inputs and results of a tenant take, where that is limited: bytes of each explanation, those of
@@ -198,18 +203,18 @@ local function take_turn(queue, id, unit)
 end
 
 -- Holds one entry while explanations wait; a worker that pops it looks for them.
-local function wake_key(pool)
-  return PREFIX .. 'wake:' .. pool
+local function wake_key(queue)
+  return PREFIX .. 'wake:' .. queue
 end
 
-local function wake(pool)
-  if redis.call('EXISTS', wake_key(pool)) == 0 then
-    redis.call('LPUSH', wake_key(pool), '')
+local function wake(queue)
+  if redis.call('EXISTS', wake_key(queue)) == 0 then
+    redis.call('LPUSH', wake_key(queue), '')
   end
 end
 
 local function ready(id)
-  local record = redis.call('HMGET', record_key(id), 'pool', 'group')
+  local record = redis.call('HMGET', record_key(id), 'queue', 'group')
   local own = turn(ready_key(record[1]), id, 'explain')
   redis.call('ZADD', ready_key(record[1]), own, id)
   redis.call('ZADD', group_key(record[1], record[2]), own, id)
@@ -217,7 +222,7 @@ local function ready(id)
 end
 
 local function unready(id)
-  local record = redis.call('HMGET', record_key(id), 'pool', 'group')
+  local record = redis.call('HMGET', record_key(id), 'queue', 'group')
   redis.call('ZREM', ready_key(record[1]), id)
   redis.call('ZREM', group_key(record[1], record[2]), id)
   if redis.call('EXISTS', ready_key(record[1])) == 0 then
@@ -243,7 +248,7 @@ end
 -- Takes a pending unit for a worker; gives the attempt, or nil when there is nothing to take.
 local function claim(id, unit, worker, within_explain)
   local key = record_key(id)
-  local record = redis.call('HMGET', key, 'state', unit .. ':state', 'pool')
+  local record = redis.call('HMGET', key, 'state', unit .. ':state', 'pool', 'queue')
   if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
     return nil
   end
@@ -252,7 +257,7 @@ local function claim(id, unit, worker, within_explain)
     unit .. ':start_time', integer(now_us()))
   if unit == 'explain' then
     unready(id)
-    take_turn(ready_key(record[3]), id, unit)
+    take_turn(ready_key(record[4]), id, unit)
     lease(id, unit, LEASE_US)
   elseif not within_explain then
     unoffer(id, unit)

@@ -67,6 +67,7 @@ class GradientShap:
         total = torch.zeros_like(image, dtype=torch.float64)
         sums, outputs, baseline_outputs = [], [], []
         for some in _draw(image, baselines, parameters, seed, model.batch_size):
+            one.pause()
             spans = some.inputs - some.baselines
             values = spans * _gradients(model, some.baselines + some.places * spans, target)
             total += values.sum(dim=0, dtype=torch.float64)

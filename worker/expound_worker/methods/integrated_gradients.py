@@ -90,7 +90,7 @@ class IntegratedGradients:
         n_steps: int,
     ) -> Tensor:
         """(n, C, H, W) values of some inputs of the batch."""
-        values: Tensor = captum.attr.IntegratedGradients(model.module).attribute(
+        values: Tensor = captum.attr.IntegratedGradients(batch.pausing(model)).attribute(
             batch.inputs[indices],
             baselines=baselines[indices],
             target=batch.targets[indices],

@@ -95,6 +95,7 @@ def _conductance(model: Model, layer: Layer, one: Batch, baseline: Tensor, n_ste
     total = torch.zeros(layer.output_shape[1:], device=baseline.device)
     previous: Sequence[Tensor] = ()
     for start in range(0, len(points), model.batch_size):
+        one.pause()
         shares = torch.from_numpy(points[start : start + model.batch_size]).to(baseline)
         inputs = torch.lerp(baseline, one.inputs, shares[:, None, None, None])
         maps, gradients = activations_and_gradients(

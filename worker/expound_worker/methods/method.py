@@ -72,6 +72,10 @@ class Answer:
     warnings: list[str] = field(default_factory=list)
 
 
+def no_pause() -> None:
+    """Of work that nobody waits beside."""
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a gradient method explains at once: some inputs, and one target of each.
@@ -81,12 +85,15 @@ class Batch:
         targets: (N,) int64 on the same device, class to explain for each of them.
         logits: the score of each target at its input.
         forward: the forward pass of these very inputs, where it was kept.
+        pause: called before each pass of the network, by methods that may take many. May raise what
+            the caller wants the method to end with; the method lets it pass.
     """
 
     inputs: Tensor
     targets: Tensor
     logits: Sequence[float]
     forward: Forward | None = None
+    pause: Callable[[], None] = no_pause
 
     def gradients(self, model: Model) -> Tensor:
         """The gradient (N, C, H, W) of each target's logit by its input."""
@@ -96,7 +103,17 @@ class Batch:
     def one(self, index: int) -> "Batch":
         """The batch of one input alone."""
         here = slice(index, index + 1)
-        return Batch(self.inputs[here], self.targets[here], self.logits[here])
+        return Batch(self.inputs[here], self.targets[here], self.logits[here], pause=self.pause)
+
+    def pausing(self, model: Model) -> Callable[[Tensor], Tensor]:
+        """The network of a model, with a pause before each pass."""
+
+        def run(inputs: Tensor) -> Tensor:
+            self.pause()
+            logits: Tensor = model.module(inputs)
+            return logits
+
+        return run
 
 
 class Method(Protocol):

@@ -90,7 +90,8 @@ def _noisy_batches(
         noise = [torch.randn(model.input_shape, generator=generator) for _ in range(draws)]
         noisy = batch.inputs.detach() + tunnel.stdev * torch.stack(noise)[:, None].to(batch.inputs)
         inputs, targets = noisy.flatten(0, 1), batch.targets.repeat(draws)
-        yield Batch(inputs, targets, _scores(model, inputs, targets))
+        batch.pause()
+        yield Batch(inputs, targets, _scores(model, inputs, targets), pause=batch.pause)
 
 
 def _scores(model: Model, inputs: Tensor, targets: Tensor) -> Sequence[float]:

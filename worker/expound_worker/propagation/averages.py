@@ -41,6 +41,7 @@ def average(model: Model, batch: Batch, baselines: Sequence[Tensor]) -> list[Ans
     for some, references in zip(
         sources.split(pair_count), torch.cat(list(baselines)).split(pair_count), strict=True
     ):
+        batch.pause()
         found = propagate(model.module, batch.inputs[some], references, batch.targets[some])
         values.index_add_(0, some, found.attributions.double())
         baseline_outputs.index_add_(0, some, found.baseline_outputs.double())
