@@ -12,7 +12,7 @@ import pytest
 from expound import records
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2
-from expound_client import Client, ExplanationResult, State
+from expound_client import Client, ExplanationResult, PredictionsReady, State
 from expound_client import methods as m
 from expound_client.core import MethodLike
 from expound_client.errors import ExplanationFailedError
@@ -27,6 +27,7 @@ from tests.service import Worker
 MODELS = Path(__file__).parent / "models"
 PHOTO = photos.chelsea()
 LONG = m.Lime(n_samples=60_000)
+NOISY = m.IntegratedGradients(n_steps=50, noise_tunnel=m.NoiseTunnel(n_samples=200))
 BOTH: list[MethodLike] = ["saliency", m.Lime(n_samples=1000)]
 
 
@@ -126,6 +127,7 @@ def test_jobs_of_a_version_that_goes_are_begun_anew_by_the_next(
             ]
             wait_until(lambda: store.exists(*keys) == len(keys), "the first checkpoints")
     first.signal(signal.SIGTERM)
+    versions.workers.remove(first)
     results = [job.result(240) for job in jobs]
     with pytest.raises(ExplanationFailedError) as raised:
         told.result(60)
@@ -139,6 +141,32 @@ def test_jobs_of_a_version_that_goes_are_begun_anew_by_the_next(
     for result in results:
         assert result.provenance.model_version == "2"
         _check_whole(result, {"2": again})
+    with versions.store() as store:
+        check_nothing_left(store)
+
+
+def test_gradients_of_a_version_that_goes_are_begun_anew_by_the_next(
+    versions: Fleet, client: Client
+) -> None:
+    """The second attempt at `explain` is of another version: it predicts and explains anew."""
+    second = versions.workers[-1]
+    first = versions.add_worker(MODELS / "version1.toml")
+    key = "integrated_gradients_smoothgrad"
+    with _stopped(versions, second):
+        explanation = client.explain(PHOTO, model="cifar", methods=[NOISY], seed=5)
+        watcher = Watcher(explanation)
+        wait_until(lambda: watcher.attempts(key) != [], "its first attempt")
+        versions.workers.remove(first)
+        first.kill()
+    result = explanation.result(200)
+    watcher.join(20)
+    check_events(watcher.events)
+    attempts = [attempt for _, attempt in watcher.attempts(key)]
+    assert (attempts[0], attempts[-1]) == (1, 2)
+    assert [type(event) for event in watcher.events].count(PredictionsReady) >= 2
+    assert result.provenance.model_version == "2"
+    again = client.explain(PHOTO, model="cifar", methods=[NOISY], seed=5, fresh=True)
+    _check_whole(result, {"2": again.result(200)})
     with versions.store() as store:
         check_nothing_left(store)
 
