@@ -26,6 +26,8 @@ class Reason(StrEnum):
     """The segmentation found too few segments in an input for an explanation."""
     MODEL_NOT_FOUND = "MODEL_NOT_FOUND"
     """No live worker serves the model."""
+    NO_WORKER = "NO_WORKER"
+    """No worker lives, of any model: they start, or have not been heard of yet."""
     EXPLANATION_NOT_FOUND = "EXPLANATION_NOT_FOUND"
     """No such explanation, or it was deleted or expired."""
     REQUEST_ID_REUSED = "REQUEST_ID_REUSED"
@@ -74,6 +76,7 @@ STATUS_CODES: dict[Reason, grpc.StatusCode] = {
     Reason.INVALID_IMAGE: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.TOO_FEW_SEGMENTS: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.MODEL_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.NO_WORKER: grpc.StatusCode.UNAVAILABLE,
     Reason.EXPLANATION_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.REQUEST_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
     Reason.METHOD_NOT_IMPLEMENTED: grpc.StatusCode.UNIMPLEMENTED,

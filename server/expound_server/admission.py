@@ -8,7 +8,7 @@ from expound import records
 from expound.v1 import explanation_pb2
 from expound_server import validation
 from expound_server.catalogue import Catalogue
-from expound_server.errors import InvalidRequest, ModelNotFound, QuotaExceeded
+from expound_server.errors import InvalidRequest, ModelNotFound, NoWorker, QuotaExceeded
 from expound_server.evaluations import evaluations
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
@@ -26,6 +26,7 @@ async def prepare(
     Raises:
         InvalidRequest: with everything that is wrong with it.
         ModelNotFound: no live worker serves the model.
+        NoWorker: no worker lives.
         MethodNotImplemented: the workers of the model lack a method.
         MethodUnsupported: a method cannot explain the model.
         QuotaExceeded: it takes more evaluations than the tenant's requests may.
@@ -34,7 +35,7 @@ async def prepare(
     violations = list(validation.violations(request))
     try:
         model = await catalogue.model(request.model)
-    except ModelNotFound:
+    except (ModelNotFound, NoWorker):
         if violations:
             raise InvalidRequest(violations) from None
         raise

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from expound.v1.model_service_pb2 import Model
 from expound.v1.worker_pb2 import WorkerCard
-from expound_server.errors import ModelNotFound
+from expound_server.errors import ModelNotFound, NoWorker
 from expound_server.names import model_name
 from expound_server.store import Store
 
@@ -32,10 +32,18 @@ class Catalogue:
         return self._models
 
     async def model(self, name: str) -> Model:
-        """One served model. Raises ModelNotFound, which names those that are."""
+        """One served model.
+
+        Raises:
+            ModelNotFound: no live worker serves it; names what is served.
+            NoWorker: no worker lives.
+        """
         if name not in await self.models():
             # A worker may have come up since.
             await self._refresh(0)
+        if not self._workers:
+            # They start, or Redis was away for as long as their cards last.
+            raise NoWorker
         if name not in self._models:
             raise ModelNotFound(name, list(self._models))
         return self._models[name]

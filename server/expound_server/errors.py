@@ -7,6 +7,7 @@
     ├── InvalidRequest
     ├── MalformedRequest
     ├── ModelNotFound
+    ├── NoWorker
     ├── MethodNotImplemented
     ├── MethodUnsupported
     ├── ExplanationNotFound
@@ -98,6 +99,16 @@ class ModelNotFound(CallError):
             f"no live worker serves the model {model!r}; served are: {named(known)}",
             metadata={"model": model},
         )
+
+
+class NoWorker(CallError):
+    """No worker lives, of any model."""
+
+    reason = Reason.NO_WORKER
+    retry_after_s = 2
+
+    def __init__(self) -> None:
+        super().__init__("no worker lives yet, so that no model is served; try again")
 
 
 class MethodNotImplemented(CallError):

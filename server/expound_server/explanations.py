@@ -75,6 +75,7 @@ class Explanations:
 
         Raises:
             ModelNotFound: no live worker serves the model.
+            NoWorker: no worker lives.
             MethodNotImplemented: the workers of the model lack a method.
             MethodUnsupported: a method cannot explain the model.
             QuotaExceeded: the tenant asks for more than it may.

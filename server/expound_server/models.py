@@ -15,7 +15,7 @@ class Models:
         self._catalogue = catalogue
 
     async def get(self, request: model_service_pb2.GetModelRequest) -> model_service_pb2.Model:
-        """Gives one model whole. Raises ModelNotFound."""
+        """Gives one model whole. Raises ModelNotFound, and NoWorker while no worker lives."""
         return await self._catalogue.model(names.model_name(request.name))
 
     async def list(

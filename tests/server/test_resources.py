@@ -166,6 +166,18 @@ async def test_an_unknown_model_is_not_found(server: Server, name: str) -> None:
     assert refused.reason == Reason.MODEL_NOT_FOUND
 
 
+async def test_while_no_worker_lives_calls_are_to_be_tried_again(
+    server: Server, worker: HandWorker
+) -> None:
+    await server.models.GetModel(GetModelRequest(name="models/tiny"))
+    worker.redis.delete(f"{records.PREFIX}workers")
+    refused = await refusal(server.models.GetModel(GetModelRequest(name="models/huge")))
+    assert (refused.code, refused.reason) == (grpc.StatusCode.UNAVAILABLE, Reason.NO_WORKER)
+    assert refused.retry_after_s == 2
+    worker.publish(model("tiny"))
+    await server.models.GetModel(GetModelRequest(name="models/tiny"))
+
+
 async def test_a_model_is_known_as_soon_as_its_worker_is(server: Server, redis_url: str) -> None:
     await server.models.ListModels(ListModelsRequest())
     late = HandWorker(redis_url, "late")
