@@ -146,14 +146,15 @@ def test_work_whose_ticket_and_listener_are_lost_is_done(fleet: Fleet, client: C
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("model", ["deadly", "faulty"])
 def test_what_ends_its_workers_is_given_up_and_takes_no_other_with_it(
-    fleet: Fleet, client: Client
+    fleet: Fleet, client: Client, model: str
 ) -> None:
     fleet.one_worker()
     job = client.explain(photos.chelsea(), model="cifar", methods=[LIME], timeout_s=600)
-    poison = client.explain(WHITE, model="deadly", methods=["saliency"], timeout_s=600)
+    poison = client.explain(WHITE, model=model, methods=["saliency"], timeout_s=600)
     others = [
-        client.explain(photos.chelsea(), model="deadly", methods=["saliency"], timeout_s=600)
+        client.explain(photos.chelsea(), model=model, methods=["saliency"], timeout_s=600)
         for _ in range(8)
     ]
     with pytest.raises(ExplanationFailedError) as raised:

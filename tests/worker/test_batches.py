@@ -1,5 +1,8 @@
 """Items that run as one batch."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 
 from expound_worker.batches import in_halves
@@ -27,3 +30,15 @@ def test_one_bad_item_fails_alone() -> None:
 
 def test_of_nothing_nothing_is_run() -> None:
     assert in_halves(lambda _: [1 / 0], []) == []
+
+
+def test_an_error_of_a_lost_device_ends_the_process() -> None:
+    script = """
+import torch
+from expound_worker.batches import in_halves
+def fail(items):
+    raise torch.AcceleratorError("CUDA error: device-side assert triggered")
+in_halves(fail, [1, 2])
+"""
+    ended = subprocess.run([sys.executable, "-c", script], timeout=120, capture_output=True)
+    assert ended.returncode == os.EX_UNAVAILABLE

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from expound_worker.accelerator import end_if_lost
+
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 
@@ -16,6 +18,8 @@ def in_halves(
         run: gives one answer an item, or raises.
         items: what to run.
 
+    An error that means that the device is lost ends the process.
+
     Returns:
         The answers in order, with the exception in place of that of an item that fails alone.
     """
@@ -24,6 +28,7 @@ def in_halves(
     try:
         return list(run(items))
     except Exception as error:
+        end_if_lost(error)
         if len(items) == 1:
             return [error]
     middle = len(items) // 2

@@ -7,6 +7,7 @@ import torch
 from google.rpc import status_pb2
 
 from expound.reasons import Reason, status
+from expound_worker.accelerator import end_if_lost
 from expound_worker.images import InputError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.output import OutputError
@@ -17,11 +18,14 @@ logger = logging.getLogger(__name__)
 def describe(error: Exception, method_path: str = "") -> status_pb2.Status:
     """The status of an exception; one that nobody foresaw gets an id, and goes to the log.
 
+    An error that means that the device is lost ends the process.
+
     Args:
         error: the exception.
         method_path: path of the method's message in the request ("methods[2].lime"), to which the
             fields that a method names belong.
     """
+    end_if_lost(error)
     if isinstance(error, MethodError):
         field = error.metadata.get("field")
         if field and method_path and not isinstance(error, InputError):

@@ -44,6 +44,21 @@ class Deadly(nn.Module):
         return torch.nan_to_num(logits)
 
 
+class Faulty(nn.Module):
+    """Fails on a white image as a kernel does that reads where it may not: the device is lost."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, 10) logits."""
+        if bool((images > 0.999).flatten(1).all(dim=1).any()):
+            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        logits: Tensor = self.network(images)
+        return torch.nan_to_num(logits)
+
+
 class Brittle(nn.Module):
     """Raises an error where a white image is in the batch."""
 

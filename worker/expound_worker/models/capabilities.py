@@ -13,6 +13,7 @@ from expound import parameters
 from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound.v1.model_service_pb2 import Capability
+from expound_worker.accelerator import end_if_lost
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS
 from expound_worker.methods.method import Answer, Batch, GradientMethod, Method, MethodError
 from expound_worker.models.model import Model
@@ -168,6 +169,7 @@ def _refused(name: str, reason: str) -> Capability:
 
 
 def _failure(error: Exception) -> str:
+    end_if_lost(error)
     cause = f"{type(error).__name__}: {error}".partition("\n")[0][:_LONGEST_CAUSE]
     return f"it fails on the probe image with {cause}"
 
