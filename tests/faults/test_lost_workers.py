@@ -59,6 +59,7 @@ def _interrupt(fleet: Fleet, client: Client, inject: Callable[[Worker], None]) -
         assert watcher.attempts("lime") == TWICE
         reissued_s = lime.reissued_after_s(store)
         assert reissued_s is not None and reissued_s < REISSUED_S
+        print(f"put back after {reissued_s:.2f} s")
         progress = [
             event.progress.evaluations_done
             for event in watcher.events
@@ -119,6 +120,7 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         assert watcher.attempts("lime") == TWICE
         reissued_s = lime.reissued_after_s(store)
         assert reissued_s is not None and reissued_s < REISSUED_S
+        print(f"put back after {reissued_s:.2f} s")
         # A stream that had been closed before the end would raise here.
         assert [event.sequence for event in stream] == [e.sequence for e in watcher.events]
         check_nothing_left(store)

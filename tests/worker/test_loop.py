@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 import torch
@@ -173,8 +174,10 @@ def test_work_that_lasts_gives_way_to_work_and_chunks(
 def test_work_that_lasts_is_given_back_where_somebody_needs_the_device_alone(
     loop: DeviceLoop,
 ) -> None:
-    with loop.refusing(), pytest.raises(Released):
-        loop.run(loop.give_way, lasting=True).result(DEADLINE_S)
+    with loop.refusing():
+        with pytest.raises(Released):
+            loop.run(loop.give_way, lasting=True).result(DEADLINE_S)
+        loop.run(partial(loop.give_way, refuses=True), lasting=True).result(DEADLINE_S)
 
 
 def test_who_brings_gradient_work_is_told_how_it_fails(loop: DeviceLoop) -> None:

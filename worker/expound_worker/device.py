@@ -149,7 +149,7 @@ class Device:
             images = explain.read(works, self._models, self._reader)
             if not images:
                 return None
-            give_way = self._give_way if lasting and not again else self._go_on
+            give_way = partial(self._give_way, again) if lasting else self._go_on
             run = partial(explain.run, images, self._models, self._hand_out, give_way)
             ended = self._loop.run(run, lasting=lasting)
             # One alone has nobody behind it most of the time, and to look takes time from it.
@@ -164,9 +164,10 @@ class Device:
         if self._stopping.is_set():
             raise Released
 
-    def _give_way(self) -> None:
+    def _give_way(self, again: bool) -> None:
+        # Should it end the worker again, short work beside it is lost once, and then runs alone.
         self._go_on()
-        self._loop.give_way()
+        self._loop.give_way(refuses=again)
 
     @contextmanager
     def _nothing_else(self) -> Iterator[None]:

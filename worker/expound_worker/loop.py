@@ -100,16 +100,19 @@ class DeviceLoop:
             self._changed.notify_all()
         return chunk.logits.result()
 
-    def give_way(self) -> None:
+    def give_way(self, *, refuses: bool = False) -> None:
         """Runs the work and the chunks that are next, before work that lasts goes on.
 
         To be called by that work, which the loop runs, between two passes.
 
+        Args:
+            refuses: whether it is for this work that the loop refuses what lasts.
+
         Raises:
-            Released: somebody needs the device for himself.
+            Released: the loop refuses it, for another's sake.
         """
         with self._changed:
-            if self._refusing:
+            if self._refusing and not refuses:
                 raise Released
             work = self._works.popleft() if self._works else None
             chunks = self._next_chunks() if self._chunks else []
