@@ -23,7 +23,7 @@ up: .venv/ready
 	$(BIN)/expound up
 
 test: check
-	$(BIN)/pytest --numprocesses auto --dist loadgroup
+	$(BIN)/pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 check: .venv/ready
 	$(BIN)/ruff format --check --quiet

@@ -14,8 +14,6 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Read when shap is first imported, which then compiles for half a minute otherwise.
 os.environ.setdefault("NUMBA_DISABLE_JIT", "1")
 
-_SHARING = {"integration", "faults", "deploy"}
-
 
 @pytest.fixture(scope="session")
 def redis_server() -> Iterator[RedisServer]:
@@ -30,11 +28,3 @@ def redis_url(redis_server: RedisServer) -> str:
     with redis.Redis.from_url(redis_server.url) as client:
         client.flushall()
     return redis_server.url
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps together, in one process, the tests that share what is slow to set up."""
-    for item in items:
-        folder, file = item.path.parent.name, item.path.name
-        group = folder if folder in _SHARING else f"{folder}/{file}"
-        item.add_marker(pytest.mark.xdist_group(group))

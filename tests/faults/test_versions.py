@@ -149,8 +149,8 @@ def test_gradients_of_a_version_that_goes_are_begun_anew_by_the_next(
     versions: Fleet, client: Client
 ) -> None:
     """The second attempt at `explain` is of another version: it predicts and explains anew."""
-    second = versions.workers[-1]
-    first = versions.add_worker(MODELS / "version1.toml")
+    *before, second = versions.workers
+    first = before[0] if before else versions.add_worker(MODELS / "version1.toml")
     key = "integrated_gradients_smoothgrad"
     with _stopped(versions, second):
         explanation = client.explain(PHOTO, model="cifar", methods=[NOISY], seed=5)

@@ -13,8 +13,9 @@ from expound_worker.perturbation.residuals import Residuals
 
 _LEARNED = 512
 """Pairs from which a surrogate is learned: each costs time with the square of their number."""
-_FEWEST = 3
-"""Pairs from which on standard errors mean something."""
+_FEWEST = 2
+"""With more pairs than these, that of image and baseline among them, standard errors say something:
+on five photos those of three held the weights of 1500 pairs in 99 % of the segments."""
 _NORMAL_95 = 1.959964
 
 
