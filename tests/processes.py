@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
+from urllib.parse import quote
 
 import redis
 
@@ -129,16 +130,19 @@ class Process:
 class RedisServer(Process):
     """A Redis server of the test's own, without persistence unless a folder is given."""
 
-    def __init__(self, folder: Path | None = None) -> None:
+    def __init__(self, folder: Path | None = None, password: str = "") -> None:
         self.port = free_port()
+        self._password = password
         persistence = ["--dir", str(folder), "--appendonly", "yes"] if folder else ["--save", ""]
         command = [redis_executable(), "--port", str(self.port), "--bind", "127.0.0.1"]
-        super().__init__([*command, *persistence])
+        secret = ["--requirepass", password] if password else []
+        super().__init__([*command, *persistence, *secret])
 
     @property
     def url(self) -> str:
         """URL of its database 0."""
-        return f"redis://127.0.0.1:{self.port}/0"
+        user = f":{quote(self._password, safe='')}@" if self._password else ""
+        return f"redis://{user}127.0.0.1:{self.port}/0"
 
     def start(self) -> None:
         """Starts it and waits until it answers; checks that the one that answers is this one."""

@@ -6,6 +6,8 @@ record in Redis is the truth, the message is only a ticket.
 
 from typing import Any
 
+from expound.redis_address import RedisAddress
+
 EXPLAIN = "expound.explain"
 """Task `explain(explanation_id)`: predictions and gradient methods."""
 PERTURB = "expound.perturb"
@@ -57,3 +59,11 @@ CELERY_SETTINGS: dict[str, Any] = {
     },
 }
 """Celery settings on which server and worker agree; the rest is each one's own."""
+
+
+def celery_settings(redis_url: str) -> dict[str, Any]:
+    """`CELERY_SETTINGS`, for the Redis of a URL. Raises ValueError as `RedisAddress.parse` does."""
+    settings = RedisAddress.parse(redis_url).celery_settings
+    shared: dict[str, Any] = CELERY_SETTINGS["broker_transport_options"]
+    options = {**shared, **settings["broker_transport_options"]}
+    return {**CELERY_SETTINGS, **settings, "broker_transport_options": options}

@@ -20,8 +20,8 @@ class Broker:
     """Sends tickets. The record is the truth: a ticket too many does nothing."""
 
     def __init__(self, redis_url: str) -> None:
-        self._celery = Celery("expound", broker=redis_url, set_as_current=False)
-        self._celery.conf.update(tasks.CELERY_SETTINGS, broker_connection_timeout=2)
+        self._celery = Celery("expound", set_as_current=False)
+        self._celery.conf.update(tasks.celery_settings(redis_url), broker_connection_timeout=2)
         # Celery blocks. Threads of its own, so that a hung broker holds up nothing else.
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="broker")
 

@@ -1,12 +1,26 @@
 """How a server is connected to Redis."""
 
 from collections.abc import Iterable
+from typing import Any
 
 from redis.asyncio import BlockingConnectionPool, Redis
 from redis.asyncio.connection import AbstractConnection
 from redis.asyncio.retry import Retry
+from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
+
+from expound.redis_address import RedisAddress
+
+_TIMEOUTS: dict[str, Any] = {"socket_timeout": 5, "socket_connect_timeout": 2}
+_OPTIONS: dict[str, Any] = {
+    **_TIMEOUTS,
+    "socket_keepalive": True,
+    "health_check_interval": 10,
+    "retry": Retry(NoBackoff(), 0),
+    # With the third, redis-py makes text of every message of a subscription, for its log.
+    "protocol": 2,
+}
 
 
 def connect(url: str, max_connections: int) -> Redis:
@@ -14,21 +28,26 @@ def connect(url: str, max_connections: int) -> Redis:
 
     A script whose reply was lost may have run, so nothing below the caller may repeat it.
     """
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=max_connections,
-        timeout=5,
-        socket_timeout=5,
-        socket_connect_timeout=2,
-        socket_keepalive=True,
-        health_check_interval=10,
-        retry=Retry(NoBackoff(), 0),
-        # With the third, redis-py makes text of every message of a subscription, for its log.
-        protocol=2,
+    address = RedisAddress.parse(url)
+    limits = {"max_connections": max_connections, "timeout": 5}
+    pool = (
+        _SentinelPool(  # type: ignore[no-untyped-call]  # of redis-py
+            address.master,
+            Sentinel(address.sentinels, sentinel_kwargs={**_TIMEOUTS, **address.sentinel_options}),
+            **limits,
+            **_OPTIONS,
+            **address.options,
+        )
+        if address.sentinels
+        else BlockingConnectionPool.from_url(url, **limits, **_OPTIONS)
     )
-    # Of TCP, TLS or a socket of the file system, as the URL says.
+    # Of TCP, TLS, a socket of the file system or a sentinel's master, as the URL says.
     pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return Redis.from_pool(pool)
+
+
+class _SentinelPool(SentinelConnectionPool, BlockingConnectionPool):
+    """Connections to the master that the sentinels name; who finds none free waits for one."""
 
 
 class _Connection(AbstractConnection):

@@ -13,8 +13,8 @@ def create_app(settings: Settings) -> Celery:
     do not survive a fork, and it loads the models, which may take long. Messages are acknowledged
     when the child takes them: the record in Redis tells what is done, not the queue.
     """
-    app = Celery("expound", broker=settings.redis_url, include=["expound_worker.tasks"])
-    app.conf.update(tasks.CELERY_SETTINGS)
+    app = Celery("expound", include=["expound_worker.tasks"])
+    app.conf.update(tasks.celery_settings(settings.redis_url))
     app.conf.update(
         worker_concurrency=1,
         worker_pool="prefork",

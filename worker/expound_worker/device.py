@@ -9,15 +9,12 @@ from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, nullcontext
 from functools import partial
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
-
 from expound import records, tasks
 from expound.v1 import worker_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker import explain, perturb
 from expound_worker.claims import Claims
+from expound_worker.connection import connect
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.images import Reader
@@ -51,14 +48,7 @@ class Device:
     def __init__(self, settings: Settings, send: Send) -> None:
         self._settings = settings
         self._send = send
-        # A script whose reply is lost is not repeated: it might count twice.
-        client = redis.Redis.from_url(
-            settings.redis_url,
-            socket_timeout=10,
-            socket_connect_timeout=5,
-            retry=Retry(NoBackoff(), 0),
-            health_check_interval=15,
-        )
+        client = connect(settings.redis_url)
         self._store = Store(client, settings.worker)
         self._claims = Claims(self._store)
         self._leases = Leases(self._store)
