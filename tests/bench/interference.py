@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median
 
-from expound_client import Client, Event, MethodProgressed, MethodStateChanged, State
+from expound_client import Client, Event, Explanation, MethodProgressed, MethodStateChanged, State
 from expound_client import methods as m
 from expound_client.method import Method
 from tests import photos
@@ -28,23 +28,28 @@ def _beside_others(client: Client) -> Table:
     table.rows.append(_beside("idle", client))
     with ExitStack() as jobs:
         for seed in range(JOBS):
-            _begin(m.Lime(n_samples=100_000), seed, client, jobs)
+            _first_times(_begun(m.Lime(n_samples=100_000), seed, client, jobs).watch())
         table.rows.append(_beside(f"{JOBS} LIME jobs", client))
     with ExitStack() as jobs:
         noise = m.NoiseTunnel(n_samples=1000)
-        _begin(m.IntegratedGradients(n_steps=500, noise_tunnel=noise), 0, client, jobs)
+        long = m.IntegratedGradients(n_steps=500, noise_tunnel=noise)
+        _wait_for_its_beginning(_begun(long, 0, client, jobs))
         table.rows.append(_beside("integrated gradients", client))
     return table
 
 
-def _begin(method: Method, seed: int, client: Client, jobs: ExitStack) -> None:
-    """Begins with a method that lasts until the stack is left."""
+def _begun(method: Method, seed: int, client: Client, jobs: ExitStack) -> Explanation:
+    """An explanation that goes on until the stack is left."""
     job = client.explain(photos.encoded(MODEL), model=MODEL, methods=[method], seed=seed)
     jobs.callback(job.cancel)
+    return job
+
+
+def _wait_for_its_beginning(job: Explanation) -> None:
     for event in job.watch():
         if isinstance(event, MethodStateChanged) and event.state is State.RUNNING:
             return
-    raise RuntimeError(f"{method.name} never ran")
+    raise RuntimeError("its method never ran")
 
 
 def _beside(what: str, client: Client) -> Row:
