@@ -39,24 +39,21 @@ class Deadly(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """(N, 10) logits."""
         if bool((images > 0.999).flatten(1).all(dim=1).any()):
-            os.kill(os.getpid(), signal.SIGKILL)
+            self.fail()
         logits: Tensor = self.network(images)
         return torch.nan_to_num(logits)
 
+    def fail(self) -> None:
+        """Ends the process."""
+        os.kill(os.getpid(), signal.SIGKILL)
 
-class Faulty(nn.Module):
+
+class Faulty(Deadly):
     """Fails on a white image as a kernel does that reads where it may not: the device is lost."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.network = cifar()
-
-    def forward(self, images: Tensor) -> Tensor:
-        """(N, 10) logits."""
-        if bool((images > 0.999).flatten(1).all(dim=1).any()):
-            raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
-        logits: Tensor = self.network(images)
-        return torch.nan_to_num(logits)
+    def fail(self) -> None:
+        """Raises what torch raises then."""
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
 
 class Brittle(nn.Module):
