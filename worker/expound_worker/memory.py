@@ -17,7 +17,7 @@ def keep_freed_memory(keep_bytes: int = _KEEP_BYTES) -> None:
     KiB, which on a CPU made batches of 8 and more two to three times as slow. The process keeps
     up to `keep_bytes` that are free in return. All threads share two arenas. With one each, which
     is glibc's way, every thread of a job keeps as much as a job needs: four KernelSHAP jobs at
-    once made the process 470 MB larger in place of 140. Does nothing where the C library is not
+    once made the process 460 MB larger in place of 160. Does nothing where the C library is not
     glibc.
     """
     if not sys.platform.startswith("linux"):

@@ -73,7 +73,7 @@ class Answer:
 
 
 def no_pause() -> None:
-    """Of work that nobody waits beside."""
+    """Does nothing: for work that nobody else waits for the end of."""
 
 
 @dataclass(frozen=True)
