@@ -1,5 +1,7 @@
 """The batch size: measured at load, and made smaller where memory does not suffice."""
 
+from collections.abc import Callable, Iterator
+
 import pytest
 import torch
 from torch import Tensor
@@ -49,24 +51,43 @@ def test_an_item_that_never_fits_makes_no_batch_smaller() -> None:
     assert size.images == 16
 
 
-def test_one_core_computes_what_more_cores_do_not_compute_clearly_faster(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A network whose batches of eight and more take half the time on two cores."""
-    now_s = 0.0
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., BatchSizes]]:
+    """Measures a network that takes so many milliseconds for so many images on so many cores."""
 
-    def network(batch: Tensor) -> Tensor:
-        nonlocal now_s
-        half = torch.get_num_threads() == 2 and len(batch) >= 8
-        now_s += 0.002 * len(batch) * (0.5 if half else 1.0)
-        return batch.flatten(1)[:, :4]
+    def run(takes_ms: Callable[[int, int], float], cores: int = 2) -> BatchSizes:
+        now_s = 0.0
 
-    monkeypatch.setattr("expound_worker.models.batch_size.time.perf_counter", lambda: now_s)
+        def network(batch: Tensor) -> Tensor:
+            nonlocal now_s
+            now_s += takes_ms(len(batch), torch.get_num_threads()) / 1e3
+            return batch.flatten(1)[:, :4]
+
+        monkeypatch.setattr("expound_worker.models.batch_size.time.perf_counter", lambda: now_s)
+        return measure(network, (3, 4, 4), torch.device("cpu"), cores=cores)
+
     before = torch.get_num_threads()
-    try:
-        sizes = measure(network, (3, 4, 4), torch.device("cpu"), cores=2)
-        assert sizes == BatchSizes(batch_size=8, chunk_size=32, large=5)
-        assert torch.get_num_threads() == 2
-        assert measure(network, (3, 4, 4), torch.device("cpu"), cores=1).large == 1
-    finally:
-        torch.set_num_threads(before)
+    yield run
+    torch.set_num_threads(before)
+
+
+def test_one_core_computes_what_more_cores_do_not_compute_clearly_faster(
+    measured: Callable[..., BatchSizes],
+) -> None:
+    def half_from_eight_on(images: int, cores: int) -> float:
+        return images * (1.0 if cores == 2 and images >= 8 else 2.0)
+
+    sizes = measured(half_from_eight_on)
+    assert sizes == BatchSizes(batch_size=8, chunk_size=32, large=5)
+    assert torch.get_num_threads() == 2
+    assert measured(half_from_eight_on, cores=1).large == 1
+
+
+def test_one_core_computes_what_it_is_soon_done_with(measured: Callable[..., BatchSizes]) -> None:
+    assert measured(lambda images, cores: images * 0.1 / cores).large == 17
+
+
+def test_a_hump_at_small_batches_hides_no_larger_one(measured: Callable[..., BatchSizes]) -> None:
+    a_ms = {1: 1.0, 2: 1.5, 4: 1.2}
+    sizes = measured(lambda images, _: images * a_ms.get(images, 0.5))
+    assert sizes.batch_size == 8

@@ -126,6 +126,32 @@ def test_an_endless_decode_is_ended_and_the_next_image_is_decoded() -> None:
         assert decode(jpeg()).size == (64, 48)
 
 
+def test_images_that_go_together_are_decoded_each_for_itself(decode: Decoder) -> None:
+    """Also where those of an image are too many bytes to be sent with others."""
+    sizes = [(16 + 3 * n, 8 + 2 * n) for n in range(20)]
+    images = [jpeg(size) + bytes(70_000 if size[0] == 40 else 0) for size in sizes]
+    images[3:3] = [b"deadly"]
+    images[7:7] = [b"GIF89a", b"killed"]
+    images.append(b"deadly")
+    outcomes = decode.decode_all(images)
+    wrong = {n: str(each) for n, each in enumerate(outcomes) if isinstance(each, DecodeError)}
+    assert sorted(wrong) == [3, 7, 8, 23]
+    assert "send one of" in wrong[7]
+    assert all("ends the program that reads it" in wrong[n] for n in (3, 8, 23))
+    sound = [each.size for each in outcomes if not isinstance(each, DecodeError)]
+    assert sound == sizes
+
+
+def test_an_endless_decode_costs_those_beside_it_no_more_than_its_time() -> None:
+    with closing(Decoder(faulty(), timeout_s=5)) as decode:
+        first, endless, last = decode.decode_all([jpeg(), b"endless", jpeg((30, 20))])
+    assert not isinstance(first, DecodeError)
+    assert isinstance(endless, DecodeError)
+    assert not isinstance(last, DecodeError)
+    assert (first.size, last.size) == ((64, 48), (30, 20))
+    assert "longer than 5 s" in str(endless)
+
+
 def test_a_process_that_is_killed_meanwhile_costs_nothing(sound: Decoder, others: set[int]) -> None:
     sound(jpeg())
     (process,) = decoders(others)

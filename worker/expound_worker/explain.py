@@ -85,12 +85,11 @@ def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images
         store.run_to_end([work.unit.failing_all(describe(error)) for work in works])
         return []
     reading = reader.read([work.request for work in works], preprocessing)
-    # Each by itself: an image that takes long before it fails is not to be read again.
     for work, inputs in zip(works, reading, strict=True):
-        try:
-            found.append(Images(work, [read_one() for read_one in inputs]))
-        except Exception as error:
-            failures.append(work.unit.failing_all(describe(error)))
+        if isinstance(inputs, Exception):
+            failures.append(work.unit.failing_all(describe(inputs)))
+        else:
+            found.append(Images(work, inputs))
     store.run_to_end(failures)
     return found
 

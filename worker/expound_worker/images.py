@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import chain, islice
 
 import numpy as np
 import torch
@@ -13,10 +14,13 @@ from torch import Tensor
 from expound.reasons import Reason
 from expound.tensors import TensorError, from_tensor
 from expound.v1 import explanation_pb2
+from expound_worker.decoding.decoder import Decoder
 from expound_worker.decoding.errors import DecodeError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.threads import compute_on
+
+_MOST_IN_A_ROW = 8
 
 Decode = Callable[[bytes], Image.Image]
 """Decodes an image to upright RGB. Raises DecodeError."""
@@ -33,37 +37,68 @@ class InputError(MethodError):
 class Reader:
     """Reads the inputs of requests side by side."""
 
-    def __init__(self, decode: Decode, threads: int) -> None:
+    def __init__(self, decoder: Decoder, threads: int) -> None:
         """Makes one.
 
         Args:
-            decode: decodes an encoded image.
+            decoder: decodes the encoded images.
             threads: how many inputs are read at once.
         """
-        self._decode = decode
+        self._decoder = decoder
+        self._threads = threads
         self._pool = ThreadPoolExecutor(threads, "reader", initializer=compute_on, initargs=(1,))
 
     def read(
         self, requests: Sequence[explanation_pb2.ExplainRequest], preprocessing: Preprocessing
-    ) -> Sequence[Sequence[Callable[[], Tensor]]]:
-        """Begins to read; of each request, gives what waits for each input, or raises InputError.
+    ) -> list[Sequence[Tensor] | Exception]:
+        """Reads all inputs; of each request, gives them or what its first bad one raises.
 
-        A single input is read by who asks for it: that takes no hop from thread to thread.
+        A single input is read here: that takes no hop from thread to thread.
         """
-        reading = [
-            [
-                partial(prepare, source, number, preprocessing, self._decode)
-                for number, source in enumerate(request.inputs)
-            ]
-            for request in requests
-        ]
-        if sum(map(len, reading)) == 1:
-            return reading
-        return [[self._pool.submit(read).result for read in some] for some in reading]
+        sources = [source for request in requests for source in enumerate(request.inputs)]
+        size = max(1, min(_MOST_IN_A_ROW, -(-len(sources) // self._threads)))
+        rows = [sources[start : start + size] for start in range(0, len(sources), size)]
+        read = partial(_prepare_all, preprocessing, self._decoder)
+        run = map if len(rows) == 1 else self._pool.map
+        outcomes = chain.from_iterable(run(read, rows))
+        return [_inputs(list(islice(outcomes, len(request.inputs)))) for request in requests]
 
     def close(self) -> None:
         """Ends its threads."""
         self._pool.shutdown()
+
+
+def _inputs(outcomes: list[Tensor | Exception]) -> Sequence[Tensor] | Exception:
+    inputs = []
+    for outcome in outcomes:
+        if isinstance(outcome, Exception):
+            return outcome
+        inputs.append(outcome)
+    return inputs
+
+
+def _prepare_all(
+    preprocessing: Preprocessing,
+    decoder: Decoder,
+    sources: Sequence[tuple[int, explanation_pb2.Input]],
+) -> list[Tensor | Exception]:
+    """Prepares inputs with their indices, as `prepare` does; gives what that gives or raises."""
+    encoded = [source.image for _, source in sources if source.WhichOneof("input") == "image"]
+    decoded = iter(decoder.decode_all(encoded))
+
+    def next_decoded(_: bytes) -> Image.Image:
+        image = next(decoded)
+        if isinstance(image, DecodeError):
+            raise image
+        return image
+
+    outcomes: list[Tensor | Exception] = []
+    for index, source in sources:
+        try:
+            outcomes.append(prepare(source, index, preprocessing, next_decoded))
+        except Exception as error:
+            outcomes.append(error)
+    return outcomes
 
 
 def prepare(

@@ -8,6 +8,7 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
+from itertools import accumulate
 
 from PIL import Image
 
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "expound_worker.decoding.process")
 _SECRET_PREFIX = "EXPOUND_"
+# A socket takes so much that nobody has read yet: neither side waits for the other to send.
+_MOST_TOGETHER_BYTES = 65_536
 
 
 class Decoder:
@@ -44,41 +47,56 @@ class Decoder:
         Raises:
             DecodeError: it cannot be read, or it has ended two processes, or held one too long.
         """
-        try:
-            return self._decode(encoded)
-        except _CrashError:
-            # It may have been the system that ended the process, for want of memory.
-            logger.warning("a decoding process has ended; its image is tried once more")
-        try:
-            return self._decode(encoded)
-        except _CrashError as error:
-            raise DecodeError(
-                "ends the program that reads it; save it anew, with other software"
-            ) from error
+        (outcome,) = self.decode_all([encoded])
+        if isinstance(outcome, DecodeError):
+            raise outcome
+        return outcome
+
+    def decode_all(self, encoded: Sequence[bytes]) -> list[Image.Image | DecodeError]:
+        """Decodes images one behind the other, each as a call would; gives what that would raise.
+
+        Small ones go to their process together, so that neither waits for the other at each.
+        """
+        outcomes: list[Image.Image | DecodeError] = []
+        crashed_at = None
+        while (done := len(outcomes)) < len(encoded):
+            try:
+                self._decode(_together(encoded[done:]), outcomes)
+            except _CrashError:
+                if len(outcomes) == crashed_at:
+                    what = "ends the program that reads it; save it anew, with other software"
+                    outcomes.append(DecodeError(what))
+                else:
+                    # It may have been the system that ended the process, for want of memory.
+                    logger.warning("a decoding process has ended; its image is tried once more")
+                    crashed_at = len(outcomes)
+        return outcomes
 
     def close(self) -> None:
         """Ends the processes that are idle."""
         while self._idle:
             self._idle.popleft().kill()
 
-    def _decode(self, encoded: bytes) -> Image.Image:
+    def _decode(self, encoded: Sequence[bytes], outcomes: list[Image.Image | DecodeError]) -> None:
+        """Appends what becomes of images, until one holds the process too long, or ends it.
+
+        Raises:
+            _CrashError: the image behind those of which the outcome is there has ended it.
+        """
         process = self._take()
         try:
-            image = process.decode(encoded, time.monotonic() + self._timeout_s)
-        except DecodeError:
-            self._idle.append(process)
-            raise
-        except TimeoutError as error:
+            process.send(encoded, self._timeout_s)
+            for _ in encoded:
+                outcomes.append(process.receive(self._timeout_s))
+        except TimeoutError:
             process.kill()
-            raise DecodeError(
-                f"takes longer than {self._timeout_s:g} s to decode; make it smaller, or save it "
-                "anew"
-            ) from error
+            what = f"takes longer than {self._timeout_s:g} s to decode"
+            outcomes.append(DecodeError(f"{what}; make it smaller, or save it anew"))
         except BaseException:
             process.kill()
             raise
-        self._idle.append(process)
-        return image
+        else:
+            self._idle.append(process)
 
     def _take(self) -> "_Process":
         """An idle process, or a new one."""
@@ -90,6 +108,12 @@ class Decoder:
             if process.alive():
                 return process
             process.kill()
+
+
+def _together(encoded: Sequence[bytes]) -> Sequence[bytes]:
+    """The first image, and those behind it that can be sent with it."""
+    sizes = accumulate(LENGTH.size + len(each) for each in encoded)
+    return encoded[: max(1, sum(size <= _MOST_TOGETHER_BYTES for size in sizes))]
 
 
 class _CrashError(Exception):
@@ -116,20 +140,23 @@ class _Process:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def decode(self, encoded: bytes, deadline_s: float) -> Image.Image:
-        """Decodes an image until a time of `time.monotonic`.
-
-        Raises:
-            DecodeError: it cannot be read.
-            TimeoutError: that took too long.
-            _CrashError: the process has ended.
-        """
+    def send(self, encoded: Sequence[bytes], timeout_s: float) -> None:
+        """Sends images. Raises TimeoutError, and _CrashError when the process has ended."""
+        # In one piece, so that the process is woken once.
+        data = b"".join(part for each in encoded for part in (LENGTH.pack(len(each)), each))
+        self._connection.settimeout(timeout_s)
         try:
-            # In one piece, so that the process is woken once.
-            self._send(LENGTH.pack(len(encoded)) + encoded, deadline_s)
+            self._connection.sendall(data)
+        except ConnectionError as error:
+            raise _CrashError from error
+
+    def receive(self, timeout_s: float) -> Image.Image | DecodeError:
+        """Receives the next of the images sent, or what is wrong with it; raises as `send` does."""
+        deadline_s = time.monotonic() + timeout_s
+        try:
             decoded, width, height = ANSWER.unpack(self._receive(ANSWER.size, deadline_s))
             if not decoded:
-                raise DecodeError(self._receive(width, deadline_s).decode())
+                return DecodeError(self._receive(width, deadline_s).decode())
             pixels = self._receive(width * height * PIXEL_BYTES, deadline_s)
         except (EOFError, ConnectionError) as error:
             raise _CrashError from error
@@ -140,17 +167,9 @@ class _Process:
         self._process.kill()
         self._process.wait()
 
-    def _send(self, data: bytes, deadline_s: float) -> None:
-        self._connection.settimeout(_left(deadline_s))
-        self._connection.sendall(data)
-
     def _receive(self, size: int, deadline_s: float) -> bytearray:
-        self._connection.settimeout(_left(deadline_s))
+        left_s = deadline_s - time.monotonic()
+        if left_s <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left_s)
         return receive(self._connection, size)
-
-
-def _left(deadline_s: float) -> float:
-    left = deadline_s - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left

@@ -20,8 +20,11 @@ CHUNK_S = 0.05
 """How long a chunk of a job may keep others from the device."""
 _LONGEST_S = 0.25
 _ROUNDS = 3
-_CLEARLY_WORSE = 1.3
+_LEAST_S = 0.02
+"""What else the machine does would spoil all rounds of a shorter measurement."""
 _CLEARLY_FASTER = 0.9
+_SHORT_S = 0.002
+"""A pass that one core is done with so soon leaves the others to who else wants them."""
 _AS_GOOD = 1.1
 _ABOUT = 1.25
 
@@ -77,7 +80,7 @@ class BatchSizes:
     Attributes:
         batch_size: the smallest that takes the least time an image, or nearly so.
         chunk_size: the largest such of those that take at most about `CHUNK_S`; 1 where none does.
-        large: the smallest that all cores compute clearly faster than one.
+        large: the smallest that all cores compute clearly faster than one, and that is not short.
     """
 
     batch_size: int
@@ -93,7 +96,8 @@ def measure(
 ) -> BatchSizes:
     """Measures what runs a network.
 
-    Sizes grow until one is clearly worse than the best, takes long, or does not fit into memory.
+    Sizes grow until one takes long or does not fit into memory: a network may take longer over two
+    images than over two times one, and less over four.
 
     Args:
         run: runs a batch.
@@ -109,11 +113,13 @@ def measure(
             image_s = _seconds_an_image(run, batch, cores)
             if len(small) == len(measured) and cores > 1 and device.type == "cpu":
                 one_s = _seconds_an_image(run, batch, 1)
-                small += [size] if image_s > _CLEARLY_FASTER * one_s else []
+                if image_s > _CLEARLY_FASTER * one_s or size * one_s < _SHORT_S:
+                    small.append(size)
+                    image_s = one_s
         except torch.OutOfMemoryError:
             break
         measured[size] = image_s
-        if image_s > _CLEARLY_WORSE * min(measured.values()) or size * image_s > _LONGEST_S:
+        if size * image_s > _LONGEST_S:
             break
     compute_on(cores)
     longest_s = _ABOUT * CHUNK_S
@@ -137,8 +143,8 @@ def _good(measured: dict[int, float]) -> list[int]:
 def _seconds_an_image(run: Callable[[Tensor], Tensor], batch: Tensor, cores: int) -> float:
     compute_on(cores)
     run(batch)
-    measured = []
-    for _ in range(_ROUNDS):
+    measured: list[float] = []
+    while len(measured) < _ROUNDS or sum(measured) < _LEAST_S:
         start = time.perf_counter()
         # Reading a value waits for the device.
         run(batch).sum().item()

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -55,13 +56,16 @@ class Preprocessing:
             image = _resize_shorter_side(image, self.resize, resampling)
             image = _crop_center(image, height, width)
         pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
-        scaled = torch.from_numpy(pixels.transpose(2, 0, 1).copy()).float() / 255
-        return scaled.sub_(self._mean).div_(self._std)
+        # By NumPy, which takes half as long over a small image as torch does.
+        values = np.divide(pixels.transpose(2, 0, 1), 255, dtype=np.float32, order="C")
+        values -= self._mean
+        values /= self._std
+        return torch.from_numpy(values)
 
     def normalize_color(self, color: tuple[float, ...]) -> Tensor:
         """Model input units (C, 1, 1) of a colour given in [0, 1] by channel."""
         channels = self.input_shape[0]
-        return (_per_channel(color[:channels]) - self._mean) / self._std
+        return torch.from_numpy((_per_channel(color[:channels]) - self._mean) / self._std)
 
     def describe(self) -> str:
         """What it does, in words."""
@@ -77,16 +81,16 @@ class Preprocessing:
         return f"{shape} ({self.interpolation}), scale to [0, 1], mean ({mean}), std ({std})"
 
     @cached_property
-    def _mean(self) -> Tensor:
+    def _mean(self) -> NDArray[np.float32]:
         return _per_channel(self.mean)
 
     @cached_property
-    def _std(self) -> Tensor:
+    def _std(self) -> NDArray[np.float32]:
         return _per_channel(self.std)
 
 
-def _per_channel(values: tuple[float, ...]) -> Tensor:
-    return torch.tensor(values, dtype=torch.float32).view(-1, 1, 1)
+def _per_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
+    return np.array(values, dtype=np.float32)[:, None, None]
 
 
 def _resize_shorter_side(
