@@ -14,8 +14,8 @@ from expound_worker.models.folding import folded, sharing_copy
 logger = logging.getLogger(__name__)
 
 _BATCH_SIZE = 2
-_ROUNDS = 3
-_LONGEST_S = 1.0
+_ROUNDS = 10
+_LONGEST_S = 0.5
 """After which no further round begins."""
 _CLEARLY_FASTER = 0.95
 _TOLERANCE = 1e-4
