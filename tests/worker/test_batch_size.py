@@ -87,6 +87,13 @@ def test_one_core_computes_what_it_is_soon_done_with(measured: Callable[..., Bat
     assert measured(lambda images, cores: images * 0.1 / cores).large == 17
 
 
+def test_chunks_are_as_large_as_makes_up_for_what_is_between_them(
+    measured: Callable[..., BatchSizes],
+) -> None:
+    sizes = measured(lambda images, _: images * (0.03 if images < 128 else 0.035), cores=1)
+    assert sizes == BatchSizes(batch_size=1, chunk_size=256, large=1)
+
+
 def test_a_hump_at_small_batches_hides_no_larger_one(measured: Callable[..., BatchSizes]) -> None:
     a_ms = {1: 1.0, 2: 1.5, 4: 1.2}
     sizes = measured(lambda images, _: images * a_ms.get(images, 0.5))

@@ -18,6 +18,8 @@ _Made = TypeVar("_Made")
 SIZES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 CHUNK_S = 0.05
 """How long a chunk of a job may keep others from the device."""
+_BETWEEN_S = 0.001
+"""What else a job does for each chunk: the fewer of them, the better."""
 _LONGEST_S = 0.25
 _ROUNDS = 3
 _LEAST_S = 0.02
@@ -79,7 +81,8 @@ class BatchSizes:
 
     Attributes:
         batch_size: the smallest that takes the least time an image, or nearly so.
-        chunk_size: the largest such of those that take at most about `CHUNK_S`; 1 where none does.
+        chunk_size: the largest such of those that take at most about `CHUNK_S`, where `_BETWEEN_S`
+            of other work goes with each; 1 where none does.
         large: the smallest that all cores compute clearly faster than one, and that is not short.
     """
 
@@ -123,10 +126,13 @@ def measure(
             break
     compute_on(cores)
     longest_s = _ABOUT * CHUNK_S
-    short = {size: image_s for size, image_s in measured.items() if size * image_s <= longest_s}
+    short = {
+        size: image_s + _BETWEEN_S / size
+        for size, image_s in measured.items()
+        if size * image_s <= longest_s
+    }
     return BatchSizes(
         batch_size=min(_good(measured)),
-        # Between chunks a job has other things to do: the fewer of them, the better.
         chunk_size=max(_good(short)),
         large=max(small, default=0) + 1,
     )
