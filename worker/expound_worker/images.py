@@ -84,7 +84,7 @@ def _prepare_all(
 ) -> list[Tensor | Exception]:
     """Prepares inputs with their indices, as `prepare` does; gives what that gives or raises."""
     encoded = [source.image for _, source in sources if source.WhichOneof("input") == "image"]
-    decoded = iter(decoder.decode_all(encoded))
+    decoded = decoder.decode_all(encoded)
 
     def next_decoded(_: bytes) -> Image.Image:
         image = next(decoded)

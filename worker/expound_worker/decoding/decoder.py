@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import accumulate
 
 from PIL import Image
@@ -52,46 +52,48 @@ class Decoder:
             raise outcome
         return outcome
 
-    def decode_all(self, encoded: Sequence[bytes]) -> list[Image.Image | DecodeError]:
+    def decode_all(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | DecodeError]:
         """Decodes images one behind the other, each as a call would; gives what that would raise.
 
-        Small ones go to their process together, so that neither waits for the other at each.
+        Small ones go to their process together, so that neither waits for the other at each. What
+        comes is large: use it before the next is asked for.
         """
-        outcomes: list[Image.Image | DecodeError] = []
-        crashed_at = None
-        while (done := len(outcomes)) < len(encoded):
+        done, crashed_at = 0, -1
+        while done < len(encoded):
             try:
-                self._decode(_together(encoded[done:]), outcomes)
+                for outcome in self._decode(_together(encoded[done:])):
+                    done += 1
+                    yield outcome
             except _CrashError:
-                if len(outcomes) == crashed_at:
+                if done == crashed_at:
+                    done += 1
                     what = "ends the program that reads it; save it anew, with other software"
-                    outcomes.append(DecodeError(what))
+                    yield DecodeError(what)
                 else:
                     # It may have been the system that ended the process, for want of memory.
                     logger.warning("a decoding process has ended; its image is tried once more")
-                    crashed_at = len(outcomes)
-        return outcomes
+                    crashed_at = done
 
     def close(self) -> None:
         """Ends the processes that are idle."""
         while self._idle:
             self._idle.popleft().kill()
 
-    def _decode(self, encoded: Sequence[bytes], outcomes: list[Image.Image | DecodeError]) -> None:
-        """Appends what becomes of images, until one holds the process too long, or ends it.
+    def _decode(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | DecodeError]:
+        """Gives what becomes of images, until one holds the process too long, or ends it.
 
         Raises:
-            _CrashError: the image behind those of which the outcome is there has ended it.
+            _CrashError: the image behind those of which the outcome was given has ended it.
         """
         process = self._take()
         try:
             process.send(encoded, self._timeout_s)
             for _ in encoded:
-                outcomes.append(process.receive(self._timeout_s))
+                yield process.receive(self._timeout_s)
         except TimeoutError:
             process.kill()
             what = f"takes longer than {self._timeout_s:g} s to decode"
-            outcomes.append(DecodeError(f"{what}; make it smaller, or save it anew"))
+            yield DecodeError(f"{what}; make it smaller, or save it anew")
         except BaseException:
             process.kill()
             raise
