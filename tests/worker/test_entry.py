@@ -111,6 +111,19 @@ def test_labels_must_be_as_many_as_classes(tmp_path: Path) -> None:
         load(entry)
 
 
+@pytest.mark.parametrize("pool", ["", "big:lasting", "a pool"])
+def test_the_name_of_a_pool_is_checked(tmp_path: Path, pool: str) -> None:
+    path = write(tmp_path, HEAD + f'pool = "{pool}"\n' + SMALL)
+    with pytest.raises(EntryError, match=f"`pool` must be letters, .*, not '{pool}'"):
+        read_entries(path)
+
+
+def test_the_name_of_a_model_is_checked(tmp_path: Path) -> None:
+    text = (HEAD + SMALL).replace("[models.m", '[models."a/b"')
+    with pytest.raises(EntryError, match=r"a/b.*the name of a model must be letters, digits"):
+        read_entries(write(tmp_path, text))
+
+
 def test_a_pool_serves_its_own_models_alone(tmp_path: Path) -> None:
     other = HEAD.replace("models.m", "models.n") + 'pool = "big"\n' + SMALL.replace(".m.", ".n.")
     path = write(tmp_path, HEAD + SMALL + other)

@@ -13,6 +13,9 @@ from expound_worker.models.preprocessing import INTERPOLATIONS, Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# What has a meaning in resource names and in keys of Redis is no part of a name.
+_NAME = "[A-Za-z0-9._-]+"
+_NAME_IS = "letters, digits, `.`, `_` and `-`"
 AUTOCASTS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -107,6 +110,8 @@ class _Table:
         archive_sha256 = self._sha256("archive", archive)
         if archive and not archive_sha256:
             raise self._error("reading an `archive` unpickles: `archive_sha256` must say which")
+        if not re.fullmatch(_NAME, self._name):
+            raise self._error(f"the name of a model must be {_NAME_IS}")
         entry = Entry(
             name=self._name,
             builder=builder,
@@ -120,7 +125,7 @@ class _Table:
             labels=self._labels(),
             preprocessing=self._preprocessing(),
             version=self._take("version", str, "1"),
-            pool=self._take("pool", str, tasks.DEFAULT_POOL),
+            pool=self._pool(),
             device=self._take("device", str, "auto"),
             batch_size=self._take("batch_size", int, 0) or None,
             threads=self._take("threads", int, 0) or None,
@@ -129,6 +134,12 @@ class _Table:
         )
         self._done()
         return entry
+
+    def _pool(self) -> str:
+        pool: str = self._take("pool", str, tasks.DEFAULT_POOL)
+        if not re.fullmatch(_NAME, pool):
+            raise self._error(f"`pool` must be {_NAME_IS}, not {pool!r}")
+        return pool
 
     def _file_of(self, key: str, suffixes: tuple[str, ...]) -> Path | None:
         given = self._take(key, str, "")
