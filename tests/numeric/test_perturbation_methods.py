@@ -216,5 +216,6 @@ def test_nothing_is_printed(
 def test_image_that_equals_its_baseline_has_a_map_of_zeros(name: str, cifar: Model) -> None:
     answers = explained(name, cifar, torch.zeros(3, 32, 32))
     for answer in answers:
-        assert np.allclose(answer.values, 0, atol=1e-9)
+        # Equal images differ by some 1e-8 with their place in a batch and its size.
+        assert np.allclose(answer.values, 0, atol=1e-6)
         assert answer.baseline_output in (None, pytest.approx(answer.output))
