@@ -142,6 +142,19 @@ def test_images_that_go_together_are_decoded_each_for_itself(decode: Decoder) ->
     assert sound == sizes
 
 
+def test_a_process_decodes_one_image_after_the_other(sound: Decoder, others: set[int]) -> None:
+    sound(jpeg())
+    (process,) = decoders(others)
+    sound(jpeg())
+    assert decoders(others) == [process]
+    outcomes = sound.decode_all([jpeg(), b"GIF89a", jpeg()])
+    for _ in range(3):  # as they are wanted: nobody asks for a fourth
+        next(outcomes)
+    del outcomes
+    assert not gone(process)
+    assert decoders(others) == [process]
+
+
 def test_an_endless_decode_costs_those_beside_it_no_more_than_its_time() -> None:
     with closing(Decoder(faulty(), timeout_s=5)) as decode:
         outcomes = decode.decode_all([jpeg(), b"endless", jpeg((30, 20))])

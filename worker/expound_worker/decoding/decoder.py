@@ -88,17 +88,20 @@ class Decoder:
         process = self._take()
         try:
             process.send(encoded, self._timeout_s)
-            for _ in encoded:
+            for _ in encoded[1:]:
                 yield process.receive(self._timeout_s)
+            last = process.receive(self._timeout_s)
         except TimeoutError:
             process.kill()
             what = f"takes longer than {self._timeout_s:g} s to decode"
-            yield DecodeError(f"{what}; make it smaller, or save it anew")
+            last = DecodeError(f"{what}; make it smaller, or save it anew")
         except BaseException:
             process.kill()
             raise
         else:
+            # Before the last is given: nobody asks what comes behind it.
             self._idle.append(process)
+        yield last
 
     def _take(self) -> "_Process":
         """An idle process, or a new one."""
