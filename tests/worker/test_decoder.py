@@ -138,7 +138,7 @@ def test_images_that_go_together_are_decoded_each_for_itself(decode: Decoder) ->
     assert sorted(wrong) == [3, 7, 8, 23]
     assert "send one of" in wrong[7]
     assert all("ends the program that reads it" in wrong[n] for n in (3, 8, 23))
-    sound = [each.size for each in outcomes if not isinstance(each, DecodeError)]
+    sound = [each.size for each in outcomes if not isinstance(each, Exception)]
     assert sound == sizes
 
 
@@ -155,14 +155,23 @@ def test_a_process_decodes_one_image_after_the_other(sound: Decoder, others: set
     assert decoders(others) == [process]
 
 
+def test_what_goes_wrong_in_the_worker_fails_each_image_for_itself(tmp_path: Path) -> None:
+    program = tmp_path / "decode"
+    program.symlink_to(sys.executable)
+    with closing(Decoder([str(program), "-c", "pass"])) as decode:
+        program.unlink()
+        outcomes = list(decode.decode_all([jpeg(), jpeg()]))
+    assert [type(outcome) for outcome in outcomes] == [FileNotFoundError] * 2
+
+
 def test_an_endless_decode_costs_those_beside_it_no_more_than_its_time() -> None:
     with closing(Decoder(faulty(), timeout_s=5)) as decode:
         outcomes = decode.decode_all([jpeg(), b"endless", jpeg((30, 20))])
         first = next(outcomes)  # each as soon as it is there
         endless, last = outcomes
-    assert not isinstance(first, DecodeError)
+    assert not isinstance(first, Exception)
     assert isinstance(endless, DecodeError)
-    assert not isinstance(last, DecodeError)
+    assert not isinstance(last, Exception)
     assert (first.size, last.size) == ((64, 48), (30, 20))
     assert "longer than 5 s" in str(endless)
 

@@ -88,7 +88,7 @@ def _prepare_all(
 
     def next_decoded(_: bytes) -> Image.Image:
         image = next(decoded)
-        if isinstance(image, DecodeError):
+        if isinstance(image, Exception):
             raise image
         return image
 

@@ -48,11 +48,11 @@ class Decoder:
             DecodeError: it cannot be read, or it has ended two processes, or held one too long.
         """
         (outcome,) = self.decode_all([encoded])
-        if isinstance(outcome, DecodeError):
+        if isinstance(outcome, Exception):
             raise outcome
         return outcome
 
-    def decode_all(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | DecodeError]:
+    def decode_all(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | Exception]:
         """Decodes images one behind the other, each as a call would; gives what that would raise.
 
         Small ones go to their process together, so that neither waits for the other at each. What
@@ -73,6 +73,9 @@ class Decoder:
                     # It may have been the system that ended the process, for want of memory.
                     logger.warning("a decoding process has ended; its image is tried once more")
                     crashed_at = done
+            except Exception as error:  # no process can be started, or its pixels find no memory
+                done += 1
+                yield error
 
     def close(self) -> None:
         """Ends the processes that are idle."""
@@ -134,13 +137,17 @@ class _Process:
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)
         }
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={**environment, "OPENBLAS_NUM_THREADS": "1"},
-            )
+        try:
+            with theirs:
+                self._process = subprocess.Popen(
+                    command,
+                    stdin=theirs.fileno(),
+                    stdout=subprocess.DEVNULL,
+                    env={**environment, "OPENBLAS_NUM_THREADS": "1"},
+                )
+        except OSError:
+            self._connection.close()
+            raise
 
     def alive(self) -> bool:
         return self._process.poll() is None
