@@ -27,10 +27,11 @@ def check_nothing_left(client: redis.Redis) -> None:
     """Raises AssertionError for a lease, a checkpoint, work that waits or counts as in flight."""
     left: list[bytes] = client.keys(f"{records.PREFIX}*")  # type: ignore[assignment]  # sync client
     waiting = ("leases", "jobs:", "ready:", "wake:", "open:")
-    assert not [
+    unended = [
         key
         for key in (name.decode().removeprefix(records.PREFIX) for name in left)
         if key.startswith(waiting) or ":checkpoint:" in key
     ]
+    assert not unended, f"left in Redis: {unended}"
     for kind in (tasks.GRADIENT, tasks.PERTURBATION):
         assert client.llen(tasks.queue_key(tasks.queue(kind, tasks.DEFAULT_POOL))) == 0

@@ -9,7 +9,12 @@ import pytest
 from expound import records, tasks
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2, method_pb2, tensor_pb2
-from expound.v1.explanation_service_pb2 import DeleteExplanationRequest, GetExplanationRequest
+from expound.v1.explanation_service_pb2 import (
+    DeleteExplanationRequest,
+    GetExplanationRequest,
+    ListExplanationsRequest,
+)
+from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server
 from tests.server.hand_worker import HandWorker
@@ -100,6 +105,20 @@ async def test_a_waiting_call_answers_with_the_full_result_when_the_work_is_done
 async def test_a_wait_ends_before_the_callers_own_deadline(server: Server) -> None:
     answer = await server.explanations.Explain(explain_request(wait_s=600), timeout=0.5)
     assert answer.state == explanation_pb2.STATE_PENDING
+
+
+async def test_a_call_that_comes_to_its_turn_behind_its_deadline_is_not_stored(
+    server: Server,
+) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        grpc.channel_ready_future(channel).result(20)
+        late = ExplanationServiceStub(channel)
+        with pytest.raises(grpc.RpcError) as raised:
+            # The server lives in this loop, and cannot look at the call before it is over.
+            late.Explain(explain_request(), timeout=0.1)
+    assert raised.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
+    listed = await server.explanations.ListExplanations(ListExplanationsRequest())
+    assert not listed.explanations
 
 
 async def test_the_same_request_id_gives_the_first_explanation_and_its_ticket_again(
