@@ -12,6 +12,7 @@ from expound_worker.methods.method import Answer
 from expound_worker.methods.partition_shap import PartitionShap
 from expound_worker.models.model import Model
 from expound_worker.perturbation.hierarchy import halving_tree
+from expound_worker.perturbation.owen import OwenValues
 from tests.numeric.models import Reports, ignore, plain_scores, resolved
 
 
@@ -162,6 +163,27 @@ def test_estimate_is_what_a_smaller_budget_would_have_given(
                 assert np.allclose(np.asarray(early.weights), np.asarray(alone.weights), atol=1e-6)
             compared += 1
     assert compared >= 3
+
+
+def test_scores_that_come_one_by_one_give_the_same_values() -> None:
+    random = np.random.default_rng(0)
+    linkage = halving_tree(np.arange(12, dtype=np.int32).reshape(3, 4))
+    scores: dict[bytes, NDArray[np.float64]] = {}
+
+    def score(mask: NDArray[np.bool_]) -> NDArray[np.float64]:
+        return scores.setdefault(mask.tobytes(), random.random(2))
+
+    ends = np.array([score(np.zeros(12, dtype=bool)), score(np.ones(12, dtype=bool))])
+    together, apart = OwenValues(linkage, ends, 0), OwenValues(linkage, ends, 0)
+    for _ in range(4):
+        masks = together.next_masks(7)
+        assert (apart.next_masks(7) == masks).all()
+        together.add(np.array([score(mask) for mask in masks]))
+        for mask in masks:
+            apart.add(score(mask)[None])
+            assert np.allclose(apart.values().sum(axis=0), ends[1] - ends[0])
+    assert len(scores) == 2 + 2 + 8 + 8 + 8
+    assert (apart.values() == together.values()).all()
 
 
 def test_evaluations_are_spent_where_the_score_changes(cifar: Model) -> None:

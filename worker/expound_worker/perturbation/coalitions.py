@@ -5,9 +5,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from shap import KernelExplainer
 
-from expound_worker.perturbation.randomness import GlobalRandomness
-from expound_worker.perturbation.shap_explainers import KernelExplainer
+from expound_worker.perturbation.randomness import global_randomness
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Coalitions:
 def plan_coalitions(n_samples: int, segment_count: int, seed: int) -> Coalitions:
     """Plans as shap's KernelExplainer does from this seed, and puts the plan in order."""
     planner = _Planner(segment_count)
-    with GlobalRandomness(seed).swapped():
+    with global_randomness(seed):
         planner.plan(n_samples)
     added = planner.nsamplesAdded
     masks = planner.maskMatrix[:added].astype(bool)
