@@ -58,7 +58,6 @@ def test_its_entries_are_served_in_both_ways_of_writing(registry: Registry) -> N
 
 def test_both_ways_of_writing_are_one_function_of_the_same_weights(registry: Registry) -> None:
     modules, functional = (registry.get(f"cifar10_{variant}") for variant in VARIANTS)
-    assert modules is not None and functional is not None
     assert modules.digest == functional.digest
     images = torch.randn(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     images = images.to(modules.device)

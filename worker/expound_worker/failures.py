@@ -7,12 +7,18 @@ import torch
 from google.rpc import status_pb2
 
 from expound.reasons import Reason, status
+from expound.v1 import explanation_pb2
 from expound_worker.accelerator import end_if_lost
 from expound_worker.images import InputError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.output import OutputError
 
 logger = logging.getLogger(__name__)
+
+
+def method_path(request: explanation_pb2.ExplainRequest, index: int) -> str:
+    """Path of a method's message in its request: "methods[2].lime"."""
+    return f"methods[{index}].{request.methods[index].WhichOneof('method')}"
 
 
 def describe(error: Exception, method_path: str = "") -> status_pb2.Status:

@@ -12,8 +12,7 @@ from expound import tasks
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import to_attribution, to_partial
 from expound_worker.checkpoints import Scores, checkpointed
-from expound_worker.explain import find_model, method_path
-from expound_worker.failures import describe
+from expound_worker.failures import describe, method_path
 from expound_worker.images import Decode, prepare
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer, Estimate, Report, largest_error
@@ -62,7 +61,7 @@ def _attribute(
     work: Work, index: int, models: Registry, decode: Decode, stopping: threading.Event
 ) -> explanation_pb2.MethodResult:
     request = work.request
-    served = find_model(request, models)
+    served = models.get(request.model)
     targets = explained(served, _predictions(work, served, decode), request.target)
     scores = Scores(work.unit, stopping)
     model = checkpointed(served, scores)

@@ -15,6 +15,8 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
+from expound.reasons import Reason
+from expound_worker.methods.method import MethodError
 from expound_worker.models import inference
 from expound_worker.models.batch_size import BatchSize, BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
@@ -66,9 +68,15 @@ class Registry:
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
 
-    def get(self, name: str) -> Model | None:
-        """The model of that name; None when it is not among them."""
-        return self._models.get(name)
+    def get(self, name: str) -> Model:
+        """The model of a name, be it ``models/NAME``. Raises MethodError when it is not loaded."""
+        model = self._models.get(name.removeprefix("models/"))
+        if model is None:
+            known = ", ".join(self._models)
+            raise MethodError(
+                Reason.MODEL_NOT_FOUND, f"this worker does not serve {name}, but {known}"
+            )
+        return model
 
 
 def load(entry: Entry) -> Model:
