@@ -86,6 +86,20 @@ def test_networks_get_contiguous_inputs_whatever_the_layout_of_the_image(
     assert recorder.contiguous == [True]
 
 
+def test_composites_have_the_very_values_of_image_and_baseline(
+    cifar: Model, thumbnail: Tensor
+) -> None:
+    given: list[Tensor] = []
+    recorder = Recorder()
+    recorder.register_forward_pre_hook(lambda _, inputs: given.append(inputs[0]))
+    baseline = 100 * torch.randn(3, 32, 32, generator=torch.Generator().manual_seed(2))
+    segments, masks = segments_of(32, 32, 9), random_masks(12, 9)
+    scorer = Scorer(with_module(cifar, recorder), thumbnail, baseline, segments, [0])
+    list(scorer.batches(masks))
+    kept = torch.from_numpy(masks[:, segments])[:, None]
+    assert torch.equal(torch.cat(given), torch.where(kept, thumbnail, baseline))
+
+
 def test_batch_that_does_not_fit_into_memory_is_halved_and_nothing_is_lost(
     cifar: Model, thumbnail: Tensor
 ) -> None:
