@@ -44,7 +44,7 @@ def run_method(
         index: index of the method.
         explanations: the explanations.
         units: the method of each as a unit of work; None where it is not wanted any more.
-        give_way: as of `run`.
+        give_way: called between passes of what lasts.
     """
     wanted = [number for number, unit in enumerate(units) if unit]
     pause = Pause([explanations[number].unit for number in wanted], give_way)

@@ -21,21 +21,20 @@ def method_path(request: explanation_pb2.ExplainRequest, index: int) -> str:
     return f"methods[{index}].{request.methods[index].WhichOneof('method')}"
 
 
-def describe(error: Exception, method_path: str = "") -> status_pb2.Status:
+def describe(error: Exception, path: str = "") -> status_pb2.Status:
     """The status of an exception; one that nobody foresaw gets an id, and goes to the log.
 
     An error that means that the device is lost ends the process.
 
     Args:
         error: the exception.
-        method_path: path of the method's message in the request ("methods[2].lime"), to which the
-            fields that a method names belong.
+        path: `method_path` of the method that failed, to which the fields that it names belong.
     """
     end_if_lost(error)
     if isinstance(error, MethodError):
         field = error.metadata.get("field")
-        if field and method_path and not isinstance(error, InputError):
-            field = f"{method_path}.{field}"
+        if field and path and not isinstance(error, InputError):
+            field = f"{path}.{field}"
         violations = [(field, error.message)] if field else None
         return status(error.reason, error.message, metadata=error.metadata, violations=violations)
     if isinstance(error, torch.OutOfMemoryError):
