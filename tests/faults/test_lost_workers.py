@@ -23,7 +23,7 @@ from tests.faults.watcher import Watcher
 from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
 
-LIME = m.Lime(n_samples=60_000)
+LIME = m.Lime(n_samples=80_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
 TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
 REISSUED_S = 15.0

@@ -19,7 +19,7 @@ from tests.processes import Process, RedisServer, free_port, redis_executable, w
 from tests.service import Server, Worker
 
 PHOTO = photos.chelsea()
-LIME = m.Lime(n_samples=20_000)
+LIME = m.Lime(n_samples=80_000)
 PASSWORD = "p@ss:word"
 QUOTED = "p%40ss%3Aword"
 

@@ -32,7 +32,7 @@ from tests.service import Server, Worker
 MODELS = Path(__file__).parent / "models" / "limits.toml"
 PHOTO = photos.chelsea()
 WHITE = np.full((32, 32, 3), 255, np.uint8)
-LIME = m.Lime(n_samples=20_000)
+LIME = m.Lime(n_samples=80_000)
 FINISH = hashlib.sha1(records.script("finish").encode()).hexdigest().encode()
 TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
 
