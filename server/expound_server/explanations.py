@@ -13,7 +13,6 @@ from expound_server.doorbell import Bell, Doorbell
 from expound_server.errors import (
     AnswerTooLarge,
     ExplanationEnded,
-    ExplanationNotFound,
     RequestIdReused,
 )
 from expound_server.record import Answer, Record
@@ -22,13 +21,13 @@ from expound_server.submission import Submission
 from expound_server.tenants import Tenant
 from expound_server.validation import check_fields
 
-_FULL = explanation_pb2.EXPLANATION_VIEW_FULL
-_BASIC = explanation_pb2.EXPLANATION_VIEW_BASIC
 _DEFAULT_PAGE_SIZE = 25
 _NO_RING = -1
 # Free workers listen for what waits; who waits for the answer spares them a ticket for so long.
 _TICKET_DELAY_S = 0.05
 _PAGE_KIND = "explanations"
+# What a page has beside its explanations: its token, and how long each of them is.
+_PAGE_ENDS_BYTES = 1024
 # So much before the caller's own deadline, a wait ends with what there is.
 _ANSWER_S = 0.1
 _CANCELLED = status(Reason.CANCELLED, "the explanation was cancelled").SerializeToString()
@@ -97,16 +96,16 @@ class Explanations:
                 explanation_id, submission, self._max_waiting, waiting
             )
             if created.answer:
-                return self._put_together(created.answer, _FULL)
+                return self._checked(created.answer.explanation())
             if created.outcome == "created":
                 found = await self._wait(created, submission, bell, ring, ends_at_s)
-                return self._put_together(found, _FULL)
+                return self._checked(found.explanation())
         if created.outcome == "conflict":
             name = names.explanation_name(created.explanation_id)
             raise RequestIdReused(request.request_id, name)
         with self._doorbell.bell(created.explanation_id, at_end=True) as bell:
             found = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
-            return self._put_together(found, _FULL)
+            return self._checked(found.explanation())
 
     async def get(
         self, request: explanation_service_pb2.GetExplanationRequest, tenant: Tenant
@@ -114,12 +113,14 @@ class Explanations:
         """Gives one explanation."""
         check_fields(request)
         record = await self._store.record(names.explanation_id(request.name), tenant.name)
-        return await self._answer(record, request.view or _FULL)
+        if request.view == explanation_pb2.EXPLANATION_VIEW_BASIC:
+            return self._checked(record.explanation())
+        return await self._whole(record)
 
     async def list(
         self, request: explanation_service_pb2.ListExplanationsRequest, tenant: Tenant
     ) -> explanation_service_pb2.ListExplanationsResponse:
-        """Gives a page of a tenant's explanations, newest first."""
+        """Gives a page of a tenant's explanations, newest first, which fits into one message."""
         check_fields(request)
         page_size = pages.size(request.page_size, _DEFAULT_PAGE_SIZE)
         page = explanation_service_pb2.ListExplanationsResponse()
@@ -128,12 +129,14 @@ class Explanations:
             before_us = pages.position(_PAGE_KIND, request.page_token, int)
         async with contextlib.aclosing(self._store.newest(tenant.name, before_us)) as found:
             async for record in found:
-                if len(page.explanations) == page_size:
+                explanation = record.explanation()
+                room = self._max_message_bytes - page.ByteSize() - _PAGE_ENDS_BYTES
+                is_full = len(page.explanations) == page_size or explanation.ByteSize() > room
+                if page.explanations and is_full:
                     page.next_page_token = pages.token(_PAGE_KIND, before_us)
                     break
-                with contextlib.suppress(ExplanationNotFound):
-                    page.explanations.append(await self._answer(record, _BASIC))
-                    before_us = record.create_time_us
+                page.explanations.append(explanation)
+                before_us = record.create_time_us
         return page
 
     async def cancel(
@@ -145,7 +148,7 @@ class Explanations:
         cancelled = explanation_pb2.STATE_CANCELLED
         if not await self._store.end(explanation_id, cancelled, _CANCELLED):
             raise ExplanationEnded(request.name)
-        return await self._answer(await self._store.record(explanation_id, tenant.name), _FULL)
+        return await self._whole(await self._store.record(explanation_id, tenant.name))
 
     async def delete(
         self, request: explanation_service_pb2.DeleteExplanationRequest, tenant: Tenant
@@ -197,15 +200,10 @@ class Explanations:
             if over or fields.is_terminal(found.record.state):
                 return found
 
-    async def _answer(
-        self, record: Record, view: explanation_pb2.ExplanationView.ValueType
-    ) -> explanation_pb2.Explanation:
-        return self._put_together(Answer(record, await self._store.results(record)), view)
+    async def _whole(self, record: Record) -> explanation_pb2.Explanation:
+        return self._checked(record.explanation(await self._store.results(record)))
 
-    def _put_together(
-        self, answer: Answer, view: explanation_pb2.ExplanationView.ValueType
-    ) -> explanation_pb2.Explanation:
-        explanation = answer.record.explanation(answer.results, with_tensors=view == _FULL)
+    def _checked(self, explanation: explanation_pb2.Explanation) -> explanation_pb2.Explanation:
         if explanation.ByteSize() > self._max_message_bytes:
             raise AnswerTooLarge(explanation.name, explanation.ByteSize(), self._max_message_bytes)
         return explanation

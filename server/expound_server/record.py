@@ -9,8 +9,6 @@ from expound.v1 import explanation_pb2
 from expound_server import fields
 from expound_server.names import explanation_name
 
-_TENSORS = ("values", "segments", "weights", "standard_errors")
-
 
 @dataclass(frozen=True)
 class Record:
@@ -48,9 +46,12 @@ class Record:
         ]
 
     def explanation(
-        self, results: Mapping[int, bytes], *, with_tensors: bool
+        self, results: Mapping[int, bytes] | None = None
     ) -> explanation_pb2.Explanation:
-        """Puts the record and the stored results of its methods, by index, together."""
+        """Puts the record and the stored results of its methods, by index, together.
+
+        Without stored results it is what the record alone says: all but tensors.
+        """
         predictions = explanation_pb2.PredictionsReady.FromString(self._field("predictions"))
         provenance = self._field("provenance")
         return explanation_pb2.Explanation(
@@ -60,7 +61,7 @@ class Record:
             error=fields.status(self._field("error")),
             predictions=predictions.predictions,
             results=[
-                self.result(index, results.get(index, b""), with_tensors=with_tensors)
+                self.result(index, None if results is None else results.get(index))
                 for index in range(len(self.request.methods))
             ],
             provenance=explanation_pb2.Provenance.FromString(provenance) if provenance else None,
@@ -71,15 +72,11 @@ class Record:
             reused=bool(self._field("reused")),
         )
 
-    def result(
-        self, index: int, stored: bytes, *, with_tensors: bool
-    ) -> explanation_pb2.MethodResult:
-        """Puts the state of a method and its stored result, if it has one, together."""
+    def result(self, index: int, stored: bytes | None = None) -> explanation_pb2.MethodResult:
+        """Puts the state of a method and its result together, without tensors where not stored."""
         method = self.request.methods[index]
         progress = self._field(f"{index}:progress")
-        result = explanation_pb2.MethodResult.FromString(stored)
-        if not with_tensors:
-            _drop_tensors(result)
+        result = explanation_pb2.MethodResult.FromString(stored or self._field(f"{index}:summary"))
         result.MergeFrom(
             explanation_pb2.MethodResult(
                 key=method.key,
@@ -106,6 +103,10 @@ class Answer(NamedTuple):
     record: Record
     results: Mapping[int, bytes]
 
+    def explanation(self) -> explanation_pb2.Explanation:
+        """Puts them together."""
+        return self.record.explanation(self.results)
+
 
 def answer(
     explanation_id: str, fields_and_values: Sequence[bytes], results: Sequence[bytes | None]
@@ -114,9 +115,3 @@ def answer(
     pairs = zip(fields_and_values[::2], fields_and_values[1::2], strict=True)
     found = {index: result for index, result in enumerate(results) if result}
     return Answer(Record(explanation_id, dict(pairs)), found)
-
-
-def _drop_tensors(result: explanation_pb2.MethodResult) -> None:
-    for attribution in result.attributions:
-        for tensor in _TENSORS:
-            attribution.ClearField(tensor)  # type: ignore[arg-type]  # a list of literals

@@ -245,7 +245,7 @@ class Store:
         if unowned.unit == records.EXPLAIN_UNIT:
             await self._run("end", unowned.explanation_id, state, error, *lost)
         else:
-            await self._run("finish", unowned.explanation_id, *lost, state, error, b"")
+            await self._run("finish", unowned.explanation_id, *lost, state, error, b"", b"")
 
     async def tickets(self, queue: str) -> int:
         """How many tickets wait in a queue."""

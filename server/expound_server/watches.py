@@ -100,6 +100,7 @@ class Watches:
             return None
         with contextlib.suppress(ExplanationNotFound):
             record = await self._store.record(watched.explanation_id, watched.tenant)
-            stored = await self._store.result(watched.explanation_id, index)
-            return record.result(index, stored, with_tensors=with_tensors)
+            if with_tensors:
+                return record.result(index, await self._store.result(watched.explanation_id, index))
+            return record.result(index)
         return None

@@ -187,7 +187,7 @@ def test_of_two_methods_that_begin_anew_one_gives_way_and_none_does_when_one_has
         assert worker.run("checkpoint", "a", str(unit), 1, b"scores") == 1
     assert worker.run("begin_anew", "a", "0", 1, b"newer", b"of 3", b"3") == 0
     worker.run(
-        "finish", "a", "explain", attempt, str(int(explanation_pb2.STATE_SUCCEEDED)), b"", b""
+        "finish", "a", "explain", attempt, str(int(explanation_pb2.STATE_SUCCEEDED)), b"", b"", b""
     )
     assert worker.run("begin_anew", "a", "1", 1, b"newer", b"of 3", b"3") == 1
     record = worker.record("a")

@@ -141,14 +141,16 @@ class HandWorker:
         result.attributions.add(
             values=to_tensor(values), score=explanation_pb2.SCORE_PROBABILITY, output=0.5
         )
-        state = str(int(explanation_pb2.STATE_SUCCEEDED))
-        return self._finish(explanation_id, unit, attempt, state, b"", result.SerializeToString())
+        whole = result.SerializeToString()
+        result.attributions[0].ClearField("values")
+        ended = (str(int(explanation_pb2.STATE_SUCCEEDED)), b"", whole, result.SerializeToString())
+        return int(self.run("finish", explanation_id, str(unit), attempt, *ended))
 
     def fail(self, explanation_id: str, unit: int, attempt: int) -> int:
         """Ends a method with an error."""
         error = status(Reason.MODEL_ERROR, "the model broke").SerializeToString()
-        state = str(int(explanation_pb2.STATE_FAILED))
-        return self._finish(explanation_id, unit, attempt, state, error, b"")
+        ended = (str(int(explanation_pb2.STATE_FAILED)), error, b"", b"")
+        return int(self.run("finish", explanation_id, str(unit), attempt, *ended))
 
     def work_off(self, explanation_id: str, methods: int = 1) -> None:
         """Takes an explanation from its claim to its end."""
@@ -184,8 +186,3 @@ class HandWorker:
         """The fields of a record."""
         fields: dict[bytes, bytes] = self.redis.hgetall(records.record_key(explanation_id))  # type: ignore[assignment]  # sync client
         return fields
-
-    def _finish(
-        self, explanation_id: str, unit: int, attempt: int, state: str, error: bytes, result: bytes
-    ) -> int:
-        return int(self.run("finish", explanation_id, str(unit), attempt, state, error, result))

@@ -365,7 +365,7 @@ def test_a_small_answer_is_sent_where_a_caller_waits(
         assert attempt is not None
         worker.redis.hset(records.record_key("a"), "predictions", b"x" * prediction_bytes)
         assert worker.run(
-            "finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, "hand", attempt, 0
+            "finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, b"", "hand", attempt, 0
         )
         heard: list[tuple[bytes, bytes]] = []
 
@@ -389,7 +389,7 @@ def test_a_method_that_is_claimed_as_it_ends_is_claimed_within_its_explain(
     def finish(attempt: int) -> int:
         taken_us = 5000
         claim = ("hand", attempt, taken_us)
-        return int(worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"map", *claim))
+        return int(worker.run("finish", "a", "0", 0, SUCCEEDED, b"", b"map", b"", *claim))
 
     worker.create("a")
     attempt = worker.claim("a")

@@ -16,6 +16,7 @@ from expound.v1.explanation_service_pb2 import (
     WatchExplanationRequest,
 )
 from expound.v1.model_service_pb2 import GetModelRequest, ListModelsRequest
+from expound_server.settings import Settings
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server
 from tests.server.hand_worker import HandWorker, model
@@ -117,6 +118,46 @@ async def test_a_list_leaves_the_tensors_out(server: Server, worker: HandWorker)
     [attribution] = page.explanations[0].results[0].attributions
     assert not attribution.HasField("values")
     assert attribution.output == 0.5
+
+
+@pytest.mark.parametrize("view", ["BASIC", "FULL"])
+async def test_only_a_view_with_tensors_reads_them(
+    server: Server, worker: HandWorker, view: str
+) -> None:
+    name = (await server.explanations.Explain(explain_request())).name
+    explanation_id = name.removeprefix("explanations/")
+    worker.work_off(explanation_id)
+    worker.redis.delete(records.result_key(explanation_id, 0))
+    number = explanation_pb2.ExplanationView.Value(f"EXPLANATION_VIEW_{view}")
+    get = server.explanations.GetExplanation(GetExplanationRequest(name=name, view=number))
+    if view == "FULL":
+        assert (await refusal(get)).code == grpc.StatusCode.NOT_FOUND
+    else:
+        assert (await get).results[0].attributions[0].output == 0.5
+        page = await server.explanations.ListExplanations(ListExplanationsRequest())
+        assert page.explanations == [
+            await server.explanations.GetExplanation(GetExplanationRequest(name=name, view=number))
+        ]
+
+
+async def test_a_page_ends_where_a_message_is_full(
+    server: Server, settings: Settings, worker: HandWorker
+) -> None:
+    large = explanation_pb2.MethodResult()
+    large.attributions.add(layer="x" * (settings.max_message_bytes * 2 // 5))
+    names = []
+    for _ in range(5):
+        names.append((await server.explanations.Explain(explain_request())).name)
+        key = records.record_key(names[-1].removeprefix("explanations/"))
+        worker.redis.hset(key, "0:summary", large.SerializeToString())
+    listed, token = [], ""
+    for count in (2, 2, 1):
+        request = ListExplanationsRequest(page_token=token)
+        page = await server.explanations.ListExplanations(request)
+        assert len(page.explanations) == count
+        listed += [explanation.name for explanation in page.explanations]
+        token = page.next_page_token
+    assert (listed, token) == (names[::-1], "")
 
 
 async def test_a_full_last_page_has_no_token(server: Server) -> None:

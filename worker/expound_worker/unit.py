@@ -133,13 +133,18 @@ class Unit:
                           "provenance", made_of, "made_with", _weights(provenance))  # fmt: skip
 
     def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
-        """Ends the unit well."""
-        serialised = b"" if result is None else result.SerializeToString()
-        return self._finishing(explanation_pb2.STATE_SUCCEEDED, b"", serialised)
+        """Ends the unit well; the result is left without its tensors."""
+        if result is None:
+            return self._finishing(explanation_pb2.STATE_SUCCEEDED)
+        whole = result.SerializeToString()
+        _drop_tensors(result)
+        return self._finishing(
+            explanation_pb2.STATE_SUCCEEDED, result=whole, summary=result.SerializeToString()
+        )
 
     def failing(self, error: status_pb2.Status) -> Call:
         """Ends the unit with an error."""
-        return self._finishing(explanation_pb2.STATE_FAILED, error.SerializeToString(), b"")
+        return self._finishing(explanation_pb2.STATE_FAILED, error=error.SerializeToString())
 
     def failing_all(self, error: status_pb2.Status) -> Call:
         """Ends the whole explanation with an error."""
@@ -152,13 +157,18 @@ class Unit:
         return self._call("release", *(["later"] if later else []))
 
     def _finishing(
-        self, state: explanation_pb2.State.ValueType, error: bytes, result: bytes
+        self,
+        state: explanation_pb2.State.ValueType,
+        error: bytes = b"",
+        result: bytes = b"",
+        summary: bytes = b"",
     ) -> Call:
+        ended = (str(state), error, result, summary)
         if self.explain_attempt is None:
-            return self._call("finish", str(state), error, result)
+            return self._call("finish", *ended)
         taken_us = round((time.monotonic() - self.began_s) * 1e6)
         claim = (self.store.worker, str(self.explain_attempt), str(taken_us))
-        return self._call("finish", str(state), error, result, *claim)
+        return self._call("finish", *ended, *claim)
 
     def _call(self, script: str, *arguments: str | bytes) -> Call:
         return Call(script, (self.explanation_id, self.name, self.attempt, *arguments))
@@ -177,6 +187,12 @@ class Work:
     unit: Unit
     request: explanation_pb2.ExplainRequest
     predictions: explanation_pb2.PredictionsReady
+
+
+def _drop_tensors(result: explanation_pb2.MethodResult) -> None:
+    for attribution in result.attributions:
+        for tensor in ("values", "segments", "weights", "standard_errors"):
+            attribution.ClearField(tensor)
 
 
 def _weights(provenance: explanation_pb2.Provenance) -> str:

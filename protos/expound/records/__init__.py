@@ -55,7 +55,8 @@ answer), ``metered`` (1 where its bytes count), ``waiting`` (the server where a 
 answer, if one does), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
-(serialised ``MethodProgressed`` without partial maps).
+(serialised ``MethodProgressed`` without partial maps), ``U:summary`` (serialised ``MethodResult``
+without tensors: all that is told where nobody asks for maps).
 
 Fields of an event: ``time`` (microseconds) and ``kind``: ``state`` (with ``state``, ``error``),
 ``predictions`` (with ``payload``), ``method`` (with ``unit``, ``state``, ``error``, ``attempt``),
@@ -178,10 +179,10 @@ def script(name: str) -> str:
                    …}`` with content.
     ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
                    attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
-    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or "", and
-                   for a pending method, which it takes first, the worker, the attempt at
-                   ``explain`` that it holds, and how long the method took (µs); gives 1, or 0 when
-                   it is not the worker's to end.
+    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or "", the
+                   same without tensors, and for a pending method, which it takes first, the worker,
+                   the attempt at ``explain`` that it holds, and how long the method took (µs);
+                   gives 1, or 0 when it is not the worker's to end.
     ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
                    one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
     ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:

@@ -1,5 +1,6 @@
-local id, unit, attempt, state, error, result = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5], ARGV[6]
-local worker, explain_attempt, taken_us = ARGV[7], ARGV[8], ARGV[9]
+local id, unit, attempt, state, error = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local result, summary = ARGV[6], ARGV[7]
+local worker, explain_attempt, taken_us = ARGV[8], ARGV[9], ARGV[10]
 if explain_attempt then
   if not holds(id, 'explain', explain_attempt) or not claim(id, unit, worker, explain_attempt) then
     return 0
@@ -19,6 +20,7 @@ if result ~= '' then
   redis.call('SET', result_key, result)
   keep(result_key, redis.call('HGET', key, 'expire_time'))
   store_bytes(id, #result)
+  redis.call('HSET', key, unit .. ':summary', summary)
 end
 if end_method(id, unit, state, error) == 0 then
   for method = 0, redis.call('HGET', key, 'methods') - 1 do

@@ -381,7 +381,7 @@ function answer_as(id, source)
   local expires = redis.call('HGET', key, 'expire_time')
   for method = 0, made[3] - 1 do
     local unit = integer(method)
-    for _, field in ipairs({':attempt', ':worker', ':start_time', ':progress'}) do
+    for _, field in ipairs({':attempt', ':worker', ':start_time', ':progress', ':summary'}) do
       local value = redis.call('HGET', from, unit .. field)
       if value then
         redis.call('HSET', key, unit .. field, value)

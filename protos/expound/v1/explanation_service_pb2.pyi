@@ -86,7 +86,9 @@ class ListExplanationsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """How many at the most; more than 100 counts as 100, 0 as 25."""
+    """How many at the most; more than 100 counts as 100, 0 as 25. Fewer come where so many are too
+    large for one message.
+    """
     page_token: _builtins.str
     """`next_page_token` of the page before; empty for the first."""
     def __init__(
