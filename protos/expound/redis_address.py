@@ -2,11 +2,15 @@
 
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
 
-_SCHEMES = ("redis", "rediss", "unix")
 _SENTINEL_PORT = 26379
-_SENTINEL_URL = "sentinel://[USER:PASSWORD@]HOST:PORT[,HOST:PORT...]/MASTER[/DATABASE]"
+_ALLOWED = (
+    "the URL of Redis must be redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], the same with "
+    "rediss:// for TLS, unix://PATH, or "
+    "sentinel://[USER:PASSWORD@]HOST[:PORT][,HOST[:PORT]...]/MASTER[/DATABASE]; "
+    "ports and databases are numbers, and Redis Cluster is not supported"
+)
 
 
 @dataclass(frozen=True)
@@ -37,19 +41,29 @@ class RedisAddress:
         Raises:
             ValueError: it is another URL.
         """
-        parts = urlsplit(url)
-        if parts.scheme in _SCHEMES:
-            return cls(url)
+        try:
+            parts = urlsplit(url)
+            match parts.scheme:
+                case "unix":
+                    return cls(url)
+                case "redis" | "rediss":
+                    _ = parts.port, _database(parts.path.strip("/"))
+                    return cls(url)
+                case "sentinel":
+                    return cls._of_sentinels(url, parts)
+        except ValueError:
+            pass  # it is of no other kind either
+        raise ValueError(_ALLOWED)
+
+    @classmethod
+    def _of_sentinels(cls, url: str, parts: SplitResult) -> Self:
         master, _, database = parts.path.strip("/").partition("/")
         user, _, hosts = parts.netloc.rpartition("@")
-        if parts.scheme != "sentinel" or not hosts or not master or not f"{database}0".isdigit():
-            raise ValueError(
-                "the URL of Redis must begin with redis://, rediss:// or unix://, or be "
-                f"{_SENTINEL_URL}; Redis Cluster is not supported"
-            )
+        if not hosts or not master:
+            raise ValueError
         name, _, password = user.partition(":")
         options = {
-            "db": int(database or 0),
+            "db": _database(database),
             "username": unquote(name),
             "password": unquote(password),
         }
@@ -75,6 +89,10 @@ class RedisAddress:
         ]
         options = {"master_name": self.master, "sentinel_kwargs": self.sentinel_options}
         return {"broker_url": ";".join(urls), "broker_transport_options": options}
+
+
+def _database(text: str) -> int:
+    return int(text or 0)
 
 
 def _host_and_port(address: str) -> tuple[str, int]:

@@ -9,6 +9,7 @@ from grpc_health.v1 import health
 from grpc_health.v1.health_pb2_grpc import add_HealthServicer_to_server
 from grpc_reflection.v1alpha import reflection
 
+from expound.redis_address import RedisAddress
 from expound.v1 import explanation_service_pb2, model_service_pb2
 from expound.v1.explanation_service_pb2_grpc import add_ExplanationServiceServicer_to_server
 from expound.v1.model_service_pb2_grpc import add_ModelServiceServicer_to_server
@@ -152,6 +153,10 @@ class App:
 
 
 def _check(settings: Settings, tenants: Tenants) -> None:
+    try:
+        RedisAddress.parse(settings.redis_url)
+    except ValueError as error:
+        raise SettingsError(str(error)) from None
     if tenants.certificates and not settings.tls_client_ca:
         raise SettingsError(
             "tenants are told apart by client certificates, and nobody has to have one; "

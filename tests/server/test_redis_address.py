@@ -1,9 +1,13 @@
 """URLs of Redis."""
 
+import subprocess
+import sys
+
 import pytest
 
 from expound import tasks
 from expound.redis_address import RedisAddress
+from expound_worker.settings import Settings
 
 
 @pytest.mark.parametrize(
@@ -44,8 +48,25 @@ def test_no_password_is_shown() -> None:
 @pytest.mark.parametrize(
     "url",
     ["", "redis", "redis+cluster://one:6379", "sentinel://one:1", "sentinel:///mymaster",
-     "sentinel://one:1/mymaster/x"],
+     "sentinel://one:1/mymaster/x", "sentinel://one:x/mymaster", "redis://one:x/0",
+     "rediss://one/x", "redis://[::1/0"],
 )  # fmt: skip
 def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(ValueError, match="Redis Cluster is not supported"):
         RedisAddress.parse(url)
+
+
+@pytest.mark.parametrize("program", ["expound_server", "expound_worker"])
+def test_a_process_that_is_told_of_no_redis_says_so_and_ends(program: str) -> None:
+    command = [sys.executable, "-m", program, "--redis-url", "redis://one/x"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    [line] = ended.stderr.splitlines()
+    assert "error: the URL of Redis must be redis://" in line
+
+
+def test_a_worker_says_which_variable_is_wrong() -> None:
+    with pytest.raises(ValueError, match="EXPOUND_MAX_STEP_S must be a number, not 'soon'"):
+        Settings.from_environment({"EXPOUND_MAX_STEP_S": "soon"})
+    with pytest.raises(ValueError, match="kinds of work are gradient,perturbation, not 'lime'"):
+        Settings.from_environment({"EXPOUND_KINDS": "lime"})

@@ -18,8 +18,12 @@ from expound_worker.tasks import FAILED_START
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Runs a worker until it is told to stop; 1 when it cannot load its models."""
-    settings = _parse(arguments)
+    """Runs a worker until it is told to stop; 1 when it cannot load its models, 2 for settings."""
+    try:
+        settings = _parse(arguments)
+    except ValueError as error:
+        print(f"expound worker: error: {error}", file=sys.stderr)
+        return 2
     os.environ.update(settings.to_environment())
     # NumPy's matrices here are small: OpenBLAS' threads would spend their time waiting for one
     # another, and take it from the network's. The child reads this when it loads NumPy.

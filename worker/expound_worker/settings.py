@@ -5,9 +5,10 @@ import socket
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from expound import tasks
+from expound.redis_address import RedisAddress
 
 DEFAULT_MODELS = Path(__file__).parent / "models" / "models.toml"
 KINDS = (tasks.GRADIENT, tasks.PERTURBATION)
@@ -26,6 +27,9 @@ class Settings:
         max_step_s: for how long the device may be at one step, a batch of gradients or a forward
             pass; then it counts as hung, and the process begins anew.
         worker: identity of the worker.
+
+    Raises:
+        ValueError: a setting is not what it should be.
     """
 
     redis_url: str = "redis://127.0.0.1:6379/0"
@@ -36,12 +40,26 @@ class Settings:
     max_step_s: float = 600.0
     worker: str = f"{socket.gethostname()}:{os.getpid()}"
 
+    def __post_init__(self) -> None:
+        RedisAddress.parse(self.redis_url)
+        if not set(self.kinds.split(",")) <= set(KINDS):
+            raise ValueError(f"kinds of work are {','.join(KINDS)}, not {self.kinds!r}")
+
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
         """Reads ``EXPOUND_REDIS_URL``, ``EXPOUND_MODELS`` and so on; defaults where unset."""
         given = {name: environment.get(_variable(name)) for name in cls.__dataclass_fields__}
+        return cls(**{name: cls._read(name, text) for name, text in given.items() if text})
+
+    @classmethod
+    def _read(cls, name: str, text: str) -> Any:
         # Every setting is of the type of its default.
-        return cls(**{name: type(getattr(cls, name))(it) for name, it in given.items() if it})
+        if not isinstance(getattr(cls, name), float):
+            return text
+        try:
+            return float(text)
+        except ValueError:
+            raise ValueError(f"{_variable(name)} must be a number, not {text!r}") from None
 
     def to_environment(self) -> dict[str, str]:
         """The variables from which `from_environment` makes the same settings."""
