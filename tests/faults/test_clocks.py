@@ -18,12 +18,12 @@ from expound_client import methods as m
 from expound_client.core import MethodLike
 from expound_client.errors import ExplanationExpiredError, ExplanationFailedError
 from tests import photos
+from tests.faults.conftest import MODELS
 from tests.faults.invariants import check_events, check_nothing_left
 from tests.faults.watcher import Watcher
 from tests.processes import Process, RedisServer, wait_until
 from tests.service import Server, Worker
 
-MODELS = Path(__file__).parent / "models" / "slow.toml"
 CLOCK = Path(__file__).parent / "clock"
 PHOTO = photos.chelsea()
 SHIFT_S = 7200.0

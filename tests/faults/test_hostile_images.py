@@ -27,7 +27,7 @@ BOUND_S = 30.0
 # each core reads one.
 LARGEST_BYTES = len(os.sched_getaffinity(0)) * 2 * 4 * 50_000_000
 LEAK_BYTES = 5_000_000
-LIME = m.Lime(n_samples=100_000)
+MINUTES_OF_LIME = m.Lime(n_samples=100_000)
 
 Answer = tuple[Reason | None, list[str], float]
 """The reason, None for a result; the paths of the fields to blame; the seconds it took."""
@@ -130,7 +130,7 @@ def test_an_image_that_is_never_decoded_fails_and_others_do_not_wait_for_it_twic
     """Nor do the jobs that run wait for it at all."""
     worker = fleet.one_worker()
     device = _device(worker)
-    job = client.explain(JPEG, model="cifar", methods=[LIME])
+    job = client.explain(JPEG, model="slow", methods=[MINUTES_OF_LIME])
     watcher = Watcher(job)
     wait_until(lambda: _evaluations(watcher) > 0, "a job's beginning")
     stopped = children(device)
@@ -143,8 +143,7 @@ def test_an_image_that_is_never_decoded_fails_and_others_do_not_wait_for_it_twic
         os.kill(process, signal.SIGCONT)
     assert (reason, fields) == (Reason.INVALID_IMAGE, ["inputs[0].image"])
     assert 9 < took_s < 20
-    assert done_meanwhile > LIME.n_samples / 100
-    assert _evaluations(watcher) < LIME.n_samples
+    assert done_meanwhile > 100
     job.cancel()
     reason, _, took_s = _answer(client, JPEG)
     assert reason is None

@@ -23,14 +23,14 @@ from tests.faults.watcher import Watcher
 from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
 
-LIME = m.Lime(n_samples=80_000)
+LIME = m.Lime(n_samples=1500)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
 TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
 REISSUED_S = 15.0
 
 
 def _explain(client: Client) -> Explanation:
-    return client.explain(photos.chelsea(), model="cifar", methods=["saliency", LIME], seed=5)
+    return client.explain(photos.chelsea(), model="slow", methods=["saliency", LIME], seed=5)
 
 
 def _begun(explanation: Explanation, store: redis.Redis) -> str:
@@ -153,7 +153,7 @@ def test_what_ends_its_workers_is_given_up_and_takes_no_other_with_it(
     fleet: Fleet, client: Client, model: str
 ) -> None:
     fleet.one_worker()
-    job = client.explain(photos.chelsea(), model="cifar", methods=[LIME], timeout_s=600)
+    job = client.explain(photos.chelsea(), model="slow", methods=[LIME], timeout_s=600)
     poison = client.explain(WHITE, model=model, methods=["saliency"], timeout_s=600)
     others = [
         client.explain(photos.chelsea(), model=model, methods=["saliency"], timeout_s=600)

@@ -19,7 +19,7 @@ from tests.processes import Process, RedisServer, free_port, redis_executable, w
 from tests.service import Server, Worker
 
 PHOTO = photos.chelsea()
-LIME = m.Lime(n_samples=80_000)
+LIME = m.Lime(n_samples=1500)
 PASSWORD = "p@ss:word"
 QUOTED = "p%40ss%3Aword"
 
@@ -77,7 +77,7 @@ def test_what_runs_goes_on_with_the_replica_when_the_master_is_lost(
     with Server(replicated.url) as server, Worker(replicated.url, MODELS) as worker:
         wait_until(server.serving, "the service being ready", 120)
         with Client(server.address) as client, redis.Redis.from_url(replicated.replica.url) as copy:
-            job = client.explain(PHOTO, model="cifar", methods=["saliency", LIME], seed=5)
+            job = client.explain(PHOTO, model="slow", methods=["saliency", LIME], seed=5)
             watcher = Watcher(job)
             checkpoint = records.checkpoint_key(job.name.removeprefix("explanations/"), "1")
             wait_until(lambda: copy.exists(checkpoint) == 1, "a checkpoint on the replica")

@@ -32,7 +32,7 @@ from tests.service import Server, Worker
 MODELS = Path(__file__).parent / "models" / "limits.toml"
 PHOTO = photos.chelsea()
 WHITE = np.full((32, 32, 3), 255, np.uint8)
-LIME = m.Lime(n_samples=80_000)
+LIME = m.Lime(n_samples=1500)
 FINISH = hashlib.sha1(records.script("finish").encode()).hexdigest().encode()
 TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
 
@@ -179,7 +179,7 @@ def test_of_a_batch_that_fails_what_is_sound_succeeds_at_its_first_attempt(
 
 def _running(client: Client, site: Site) -> tuple[Explanation, Watcher, str]:
     """A LIME job with a first checkpoint, its watcher, and its worker."""
-    explanation = client.explain(PHOTO, model="cifar", methods=[LIME], seed=5)
+    explanation = client.explain(PHOTO, model="slow", methods=[LIME], seed=5)
     watcher = Watcher(explanation)
     explanation_id = explanation.name.removeprefix("explanations/")
     with site.store() as store:
@@ -315,7 +315,7 @@ def _check_same(client: Client, values: np.ndarray) -> None:
 
     Each worker measures for itself which batches are fastest.
     """
-    again = client.explain(PHOTO, model="cifar", methods=[LIME], seed=5).result(120)
+    again = client.explain(PHOTO, model="slow", methods=[LIME], seed=5).result(120)
     np.testing.assert_allclose(
         values, again["lime"].values, rtol=0, atol=1e-4 * np.abs(values).max()
     )

@@ -92,7 +92,7 @@ class Cramped(nn.Module):
 
 
 class Slow(nn.Module):
-    """Takes a while for each image, on whatever machine."""
+    """Takes as long for each image on whatever machine, so that its jobs can be disturbed."""
 
     def __init__(self) -> None:
         super().__init__()
