@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from expound_worker.models.folding import folded
 from expound_worker.models.inference import InferenceError, choose
+from expound_worker.models.pooling import SlicedMaxPool2d, slice_pools
 
 SHAPE = (3, 32, 32)
 CPU = torch.device("cpu")
@@ -119,6 +120,48 @@ def test_normalisations_are_folded_and_the_logits_the_same(name: str) -> None:
     _compare(copy, module, 1e-4)
     _compare(choose(module, SHAPE, CPU), module, 1e-4)
     assert all(torch.equal(before[key], tensor) for key, tensor in module.state_dict().items())
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(2),
+        nn.MaxPool2d(3, 2),
+        nn.MaxPool2d(3, 1),
+        nn.MaxPool2d((2, 3), (3, 1)),
+        nn.MaxPool2d(2, 3),
+    ],
+)
+@pytest.mark.parametrize("size", [(8, 8), (9, 12), (7, 5)])
+def test_a_sliced_pool_has_the_very_values(
+    pool: nn.MaxPool2d, size: tuple[int, int], memory_format: torch.memory_format
+) -> None:
+    network = nn.Sequential(pool)
+    inputs = torch.randn(3, 4, *size).contiguous(memory_format=memory_format)
+    inputs[0, 1, 2, 3], inputs[1, 0, 4, 4], inputs[2] = float("nan"), float("inf"), -float("inf")
+    expected = pool(inputs)
+    slice_pools(network)
+    assert isinstance(network[0], SlicedMaxPool2d)
+    torch.testing.assert_close(network(inputs), expected, rtol=0, atol=0, equal_nan=True)
+    with pytest.raises(RuntimeError):
+        network(inputs[:, :, :1, :1])
+
+
+@pytest.mark.parametrize(
+    "pool",
+    [
+        nn.MaxPool2d(3, padding=1),
+        nn.MaxPool2d(2, dilation=2),
+        nn.MaxPool2d(2, ceil_mode=True),
+        nn.MaxPool2d(2, return_indices=True),
+        SlicedMaxPool2d(2),
+    ],
+)
+def test_other_pools_stay_as_they_are(pool: nn.MaxPool2d) -> None:
+    inner = nn.Sequential(pool)
+    slice_pools(nn.Sequential(inner))
+    assert inner[0] is pool
 
 
 @pytest.mark.parametrize("kind", ["used twice", "normalised twice", "run twice", "weight norm"])
