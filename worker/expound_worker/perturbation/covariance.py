@@ -5,6 +5,7 @@ segments in which two coalitions differ, and ``k`` the size of one. All segments
 so that everything follows from ``h`` and both sizes.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
 from functools import lru_cache
@@ -50,37 +51,42 @@ class Covariance:
         smooth = np.exp(-_REACH * shares)
         smooth = (smooth + parity * smooth[::-1]) / (1 + parity * smooth[-1])
         alike = 1 - 2 * shares  # the product of the signs, by the segment
-        differences = np.arange(-segment_count, segment_count + 1) / segment_count
-        self._near = np.exp(-((differences / _SIZE_REACH) ** 2) / 2)
-        self._parity = parity
+        near = np.exp(-(((shares[:, None] - shares) / _SIZE_REACH) ** 2) / 2)
+        mirrored = near[:, ::-1]
+        self._linear_by_sizes: NDArray[np.float64] | None = None
         if parity is Parity.ODD:
             self._by_difference = smooth + _LINEAR * alike
-            self._by_both = _LINEAR_BY_SIZE * alike / 2
-            self._by_size = _SIZE_ODD
+            self._by_sizes = _SIZE_ODD * (near - mirrored)
+            self._linear_by_sizes = _LINEAR_BY_SIZE / 2 * (near + mirrored)
         else:
             self._by_difference = smooth + _CONSTANT + _PAIRWISE * alike**2
-            self._by_both = np.zeros_like(alike)
-            self._by_size = _SIZE_EVEN
+            self._by_sizes = _SIZE_EVEN * (near + mirrored)
+        self._alike = alike
 
     def __call__(
         self, first: NDArray[np.float64], second: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """(n, m) covariances of coalitions given by their signs (n, M) and (m, M)."""
-        count = self._segment_count
-        differences = ((count - first @ second.T) / 2).round().astype(np.int64)
-        return self.of(differences, _sizes(first)[:, None], _sizes(second))
+        differences = ((self._segment_count - first @ second.T) / 2).astype(np.int64)
+        rows, columns = _sizes(first), _sizes(second)
+        return self._sum(differences, lambda by_sizes: by_sizes[rows][:, columns])
 
     def of(
         self, differences: NDArray[np.int64], first: NDArray[np.int64], second: NDArray[np.int64]
     ) -> NDArray[np.float64]:
         """Covariances by the number of differences and by both sizes, in one shape."""
-        count = self._segment_count
-        near, mirrored = self._near[first - second + count], self._near[first + second]
-        covariances: NDArray[np.float64] = (
-            self._by_difference[differences]
-            + self._by_both[differences] * (near + mirrored)
-            + self._by_size * (near + self._parity * mirrored)
-        )
+        return self._sum(differences, lambda by_sizes: by_sizes[first, second])
+
+    def _sum(
+        self,
+        differences: NDArray[np.int64],
+        chosen: Callable[[NDArray[np.float64]], NDArray[np.float64]],
+    ) -> NDArray[np.float64]:
+        """Of what goes by differences, and what by sizes; `chosen` reads a table of these."""
+        covariances: NDArray[np.float64] = self._by_difference[differences]
+        covariances += chosen(self._by_sizes)
+        if self._linear_by_sizes is not None:
+            covariances += self._alike[differences] * chosen(self._linear_by_sizes)
         return covariances
 
 
@@ -177,5 +183,5 @@ def signs_of(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
 
 def _sizes(signs: NDArray[np.float64]) -> NDArray[np.int64]:
     """(n,) sizes of the coalitions."""
-    sizes: NDArray[np.int64] = ((signs.shape[1] + signs.sum(axis=1)) / 2).round().astype(np.int64)
+    sizes: NDArray[np.int64] = ((signs.shape[1] + signs.sum(axis=1)) / 2).astype(np.int64)
     return sizes
