@@ -24,34 +24,39 @@ def halving_tree(segments: NDArray[np.int32]) -> NDArray[np.float64]:
     centroids = _centroids(segments)
     count = len(centroids)
     linkage = np.zeros((count - 1, 4))
-    row = count - 2  # from the root down, so that children come before their parent
-    waiting: list[tuple[NDArray[np.int64], tuple[int, int] | None]] = [(np.arange(count), None)]
-    while waiting:
-        members, place = waiting.pop()
-        node = int(members[0])
-        if len(members) > 1:
-            node = count + row
-            first, second, side = _halves(members, centroids)
-            linkage[row, 2:] = side, len(members)
-            waiting += [(second, (row, 1)), (first, (row, 0))]
-            row -= 1
-        if place is not None:
-            linkage[place] = node
+    # All groups of one depth at a time: their members side by side, and how many each has.
+    members, sizes = np.arange(count), np.array([count])
+    end = count - 1  # from the root down, so that children come before their parent
+    while end > 0:
+        rows = np.arange(end - 1, end - 1 - len(sizes), -1)
+        end -= len(sizes)
+        group = np.repeat(np.arange(len(sizes)), sizes)
+        in_second, sides = _halves(centroids[members], group, sizes)
+        members = members[np.argsort(2 * group + in_second, kind="stable")]
+        linkage[rows, 2], linkage[rows, 3] = sides, sizes
+        sizes = np.bincount(2 * group + in_second)
+        is_group = sizes > 1
+        nodes = members[np.cumsum(sizes) - 1]
+        nodes[is_group] = count + end - 1 - np.arange(is_group.sum())
+        linkage[rows, :2] = nodes.reshape(-1, 2)
+        members, sizes = members[np.repeat(is_group, sizes)], sizes[is_group]
     return linkage
 
 
 def _halves(
-    members: NDArray[np.int64], centroids: NDArray[np.float64]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], float]:
-    box = centroids[members]
-    low, high = box.min(axis=0), box.max(axis=0)
-    axis = int(np.argmax(high - low))
-    side = float(high[axis] - low[axis])
-    if side < _SAME_POINT:  # as of rings: any halves will do
-        middle = len(members) // 2
-        return members[:middle], members[middle:], 0.0
-    in_first = box[:, axis] < (low[axis] + high[axis]) / 2
-    return members[in_first], members[~in_first], side
+    centroids: NDArray[np.float64], group: NDArray[np.int64], sizes: NDArray[np.int64]
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Which members are in their group's second half, and (groups,) longer sides of the boxes."""
+    starts = np.cumsum(sizes) - sizes
+    low, high = np.minimum.reduceat(centroids, starts), np.maximum.reduceat(centroids, starts)
+    axes = np.argmax(high - low, axis=1)
+    low, high = (corner[np.arange(len(sizes)), axes] for corner in (low, high))
+    places = centroids[np.arange(len(centroids)), axes[group]]
+    in_second = places >= ((low + high) / 2)[group]
+    in_one_point = high - low < _SAME_POINT  # as of rings: any halves will do
+    is_late = np.arange(len(group)) - starts[group] >= (sizes // 2)[group]
+    in_second = np.where(in_one_point[group], is_late, in_second)
+    return in_second, np.where(in_one_point, 0.0, high - low)
 
 
 def _centroids(segments: NDArray[np.int32]) -> NDArray[np.float64]:

@@ -2,6 +2,7 @@
 
 import heapq
 from collections import deque
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -57,7 +58,7 @@ class OwenValues:
         self._alone = np.zeros((self._count, ends.shape[1]))
         self._unpaired = np.empty((0, ends.shape[1]))
         nothing = np.zeros(self._count, dtype=bool)
-        self._put(_Group(2 * self._count - 2, nothing, ends[0], ends[1], 1.0))
+        self._put([_Group(2 * self._count - 2, nothing, ends[0], ends[1], 1.0)])
 
     def next_masks(self, count: int) -> NDArray[np.bool_]:
         """(n, M) masks whose scores divide the next groups, a pair for each.
@@ -80,8 +81,8 @@ class OwenValues:
         scores = np.concatenate([self._unpaired, scores])
         paired = len(scores) // 2 * 2
         self._unpaired = scores[paired:]
-        for with_left, with_right in scores[:paired].reshape(-1, 2, scores.shape[1]):
-            self._divide(self._asked.popleft(), with_left, with_right)
+        pairs = scores[:paired].reshape(-1, 2, scores.shape[1])
+        self._put([half for pair in pairs for half in self._divided(self._asked.popleft(), *pair)])
 
     def values(self) -> NDArray[np.float64]:
         """(M, T) value of each segment, as it stands."""
@@ -90,19 +91,23 @@ class OwenValues:
             values[self._members(group.node)] += group.value / self._sizes[group.node]
         return values
 
-    def _divide(
+    def _divided(
         self, group: _Group, with_left: NDArray[np.float64], with_right: NDArray[np.float64]
-    ) -> None:
+    ) -> list[_Group]:
         left, right = self._halves_of(group)
         context, weight = group.context, group.weight / 2
-        self._put(_Group(left, context, group.before, with_left, weight))
-        self._put(_Group(right, context, group.before, with_right, weight))
-        self._put(_Group(left, self._joined(context, right), with_right, group.after, weight))
-        self._put(_Group(right, self._joined(context, left), with_left, group.after, weight))
+        return [
+            _Group(left, context, group.before, with_left, weight),
+            _Group(right, context, group.before, with_right, weight),
+            _Group(left, self._joined(context, right), with_right, group.after, weight),
+            _Group(right, self._joined(context, left), with_left, group.after, weight),
+        ]
 
-    def _put(self, group: _Group) -> None:
-        size = float(np.abs(group.value).max())
-        heapq.heappush(self._waiting, (-size, self._random.randn(), group))
+    def _put(self, groups: Sequence[_Group]) -> None:
+        values = np.array([group.value for group in groups]).reshape(-1, self._alone.shape[1])
+        sizes = np.abs(values).max(axis=1)
+        for group, size, draw in zip(groups, sizes, self._random.randn(len(groups)), strict=True):
+            heapq.heappush(self._waiting, (-float(size), float(draw), group))
 
     def _halves_of(self, group: _Group) -> tuple[int, int]:
         left, right = self._halves[group.node - self._count].tolist()
@@ -129,8 +134,7 @@ def _leaves(
     count = len(linkage) + 1
     sizes = np.concatenate([np.ones(count), linkage[:, 3]]).astype(np.int64)
     starts = np.zeros_like(sizes)
-    for row in range(count - 2, -1, -1):
-        left, right = linkage[row, :2].astype(np.int64)
+    for row, (left, right) in reversed(list(enumerate(linkage[:, :2].astype(np.int64).tolist()))):
         starts[left] = starts[count + row]
         starts[right] = starts[left] + sizes[left]
     return np.argsort(starts[:count]), starts, sizes
