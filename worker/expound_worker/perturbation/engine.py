@@ -117,7 +117,8 @@ class Scorer(PlanScorer):
 
     def _kept_pixels(self, masks: NDArray[np.bool_]) -> Tensor:
         """(n, H, W) masks of pixels."""
-        kept = torch.from_numpy(masks).to(self._pixel_segments.device)
+        # Floats before they are as many as pixels: to convert those took four fifths of the time.
+        kept = torch.from_numpy(masks).to(self._image)
         return kept.index_select(1, self._pixel_segments).view(-1, *self.segments.shape)
 
 
