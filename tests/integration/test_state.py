@@ -1,5 +1,6 @@
 """Tickets, cancels, deadlines and refusals, with a real worker behind the server."""
 
+import grpc
 import numpy as np
 import pytest
 import redis
@@ -7,6 +8,10 @@ from celery import Celery
 
 from expound import records, tasks
 from expound.reasons import Reason
+from expound.v1.explanation_pb2 import EXPLANATION_VIEW_BASIC, EXPLANATION_VIEW_FULL
+from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
+from expound.v1.tensor_pb2 import Tensor
 from expound_client import Client, MethodProgressed, MethodStateChanged, State, StateChanged
 from expound_client import methods as m
 from expound_client.errors import (
@@ -65,6 +70,28 @@ def test_a_ticket_that_is_delivered_five_times_runs_once(service: Service, clien
             records.record_key(name), ["explain:attempt", "0:attempt", "1:attempt"]
         )
     assert attempts == [b"1", b"1", b"1"]
+
+
+def test_a_basic_view_says_all_but_tensors(service: Service, client: Client) -> None:
+    explanation = client.explain(photos.chelsea(), model="cifar", methods=["saliency", "lime"])
+    explanation.result(60)
+    with grpc.insecure_channel(service.address) as channel:
+        stub = ExplanationServiceStub(channel)
+        basic, full = (
+            stub.GetExplanation(GetExplanationRequest(name=explanation.name, view=view))
+            for view in (EXPLANATION_VIEW_BASIC, EXPLANATION_VIEW_FULL)
+        )
+    for result in full.results:
+        for attribution in result.attributions:
+            tensors = [
+                field.name
+                for field, _ in attribution.ListFields()
+                if field.message_type is Tensor.DESCRIPTOR
+            ]
+            assert "values" in tensors
+            for tensor in tensors:
+                attribution.ClearField(tensor)  # type: ignore[arg-type]  # a list of literals
+    assert basic == full
 
 
 def test_cancel_stops_a_running_lime(client: Client) -> None:
