@@ -6,11 +6,12 @@ from expound import records, tasks
 from expound.v1 import explanation_pb2
 from tests.server.hand_worker import HandWorker
 
-PENDING, RUNNING, FAILED = (
+PENDING, RUNNING, SUCCEEDED, FAILED = (
     str(int(state)).encode()
     for state in (
         explanation_pb2.STATE_PENDING,
         explanation_pb2.STATE_RUNNING,
+        explanation_pb2.STATE_SUCCEEDED,
         explanation_pb2.STATE_FAILED,
     )
 )
@@ -194,3 +195,55 @@ def test_nothing_stays_leased_behind_the_end(worker: HandWorker, step: str) -> N
                 worker.succeed("a", unit, claimed)
     assert not worker.redis.exists(LEASES)
     assert not worker.redis.exists(JOBS)
+
+
+def test_what_ends_while_it_waits_for_another_worker_waits_no_more(worker: HandWorker) -> None:
+    worker.create("a", methods=("lime",))
+    first = worker.claim("a")
+    assert first
+    worker.predict("a", first)
+    worker.run("offer", "a", first, "0")
+    job = worker.claim("a", 0)
+    assert job
+    worker.run("release", "a", "explain", first)
+    assert _sweep(worker) == [("explain", 0, 1)]
+    assert worker.succeed("a", 0, job) == 1
+    record = worker.record("a")
+    assert (record[b"state"], record[b"explain:state"]) == (SUCCEEDED, SUCCEEDED)
+    assert worker.redis.keys(f"{records.PREFIX}ready:*") == []
+    assert worker.redis.zcard(LEASES) == 0
+
+
+def test_a_lease_that_is_renewed_behind_the_end_runs_out_once(worker: HandWorker) -> None:
+    worker.create("a")
+    explain = worker.claim("a")
+    assert explain
+    worker.predict("a", explain)
+    method = worker.claim("a", 0)
+    assert method
+    worker.succeed("a", 0, method)
+    assert worker.run("renew", "a", "explain", explain) == [1]
+    _run_out(worker, "a")
+    assert _sweep(worker) == []
+    assert worker.redis.zcard(LEASES) == 0
+    assert worker.record("a")[b"state"] == SUCCEEDED
+
+
+def test_what_follows_an_explanation_that_is_gone_is_worked_on(worker: HandWorker) -> None:
+    worker.create("a", question="q", ttl_ms=1000)
+    worker.create("b", question="q")
+    expires_us = int(worker.record("a")[b"expire_time"])
+    assert worker.redis.zscore(LEASES, "b explain") == pytest.approx(expires_us + 60e6, abs=1e6)
+    worker.redis.delete(records.record_key("a"))  # all servers were away, and nobody ended it
+    _run_out(worker, "b")
+    assert _sweep(worker) == [("explain", 0, 0)]
+    assert worker.redis.zrange(records.ready_key(tasks.DEFAULT_POOL), -1, -1) == [b"b"]
+
+
+def test_what_is_left_of_an_explanation_that_is_gone_is_forgotten(worker: HandWorker) -> None:
+    worker.create("a", ttl_ms=1000)
+    assert worker.redis.pttl(f"{records.ready_key(tasks.DEFAULT_POOL)}:digest") > 0
+    worker.redis.delete(records.record_key("a"))
+    taken = worker.run("claim_ready", tasks.DEFAULT_POOL, "hand", "", "models/tiny", 1)
+    assert taken == []
+    assert not worker.redis.exists(records.ready_key(tasks.DEFAULT_POOL))

@@ -63,3 +63,9 @@ def test_what_was_given_back_keeps_its_turn(worker: HandWorker) -> None:
     worker.run("release", flood[0], "explain", attempt)
     worker.run("sweep", 3, 10)
     assert _take(worker, 2) == flood[:2]
+
+
+def test_a_tenants_name_moves_no_clock(worker: HandWorker) -> None:
+    _flood(worker, "lasting", 3)
+    worker.create("a", tenant="another", lasting=True)
+    assert worker.record("a")[b"explain:turn"] == b"0"

@@ -16,7 +16,7 @@ local function oldest(key)
   return redis.call('ZRANGE', key, 0, 0)[1]
 end
 
--- What waits there may have ended meanwhile, and its record may be gone.
+-- The record of what waits there may be gone.
 local function forget(key, id)
   redis.call('ZREM', key, id)
 end

@@ -48,6 +48,9 @@ for input = FIRST_INPUT, #ARGV do
 end
 if most_stored > 0 then
   local bytes, next_us = stored(tenant, created)
+  if input_bytes > most_stored then
+    return {'refused', 'stored_bytes', 0}
+  end
   if bytes + input_bytes > most_stored then
     return {'refused', 'stored_bytes', integer(math.max((next_us or created) - created, 1000000))}
   end
@@ -101,15 +104,16 @@ if request_id ~= '' then
 end
 redis.call('ZADD', index_key(tenant), integer(created), id)
 keep_longer(index_key(tenant), expires)
-redis.call('ZADD', open, integer(deadline), id)
-keep_longer(open, deadline)
-redis.call('ZADD', PREFIX .. 'deadlines', integer(deadline), id)
-emit(id, 'kind', 'state', 'state', PENDING, 'error', '')
+-- Nobody knows it yet, and so nobody is told.
+add_event(id, 'kind', 'state', 'state', PENDING, 'error', '')
 local source, source_state = find_source()
 if source_state == SUCCEEDED then
   answer_as(id, source)
   return {'reused', id, 0, answer(id)}
 end
+redis.call('ZADD', open, integer(deadline), id)
+keep_longer(open, deadline)
+redis.call('ZADD', PREFIX .. 'deadlines', integer(deadline), id)
 if waiting ~= '' then
   redis.call('HSET', key, 'waiting', waiting)
 end

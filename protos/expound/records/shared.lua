@@ -88,15 +88,20 @@ local function ring(id, state)
   redis.call('PUBLISH', PREFIX .. 'doorbell', id)
 end
 
--- Adds an event to the explanation's stream and rings the doorbell.
-local function emit(id, ...)
+-- Adds an event to the explanation's stream.
+local function add_event(id, ...)
   local key = record_key(id)
   local sequence = redis.call('HINCRBY', key, 'sequence', 1)
   redis.call('XADD', key .. ':events', sequence .. '-0', 'time', integer(now_us()), ...)
   if sequence == 1 then
     keep(key .. ':events', redis.call('HGET', key, 'expire_time'))
   end
-  ring(id, redis.call('HGET', key, 'state'))
+end
+
+-- Adds one and rings the doorbell.
+local function emit(id, ...)
+  add_event(id, ...)
+  ring(id, redis.call('HGET', record_key(id), 'state'))
 end
 
 -- Where the explanations of a queue wait for a worker: all of them, and those of a group, which can run
@@ -187,7 +192,7 @@ local function turn(queue, id, unit)
     return given
   end
   local record, clock = redis.call('HMGET', key, 'tenant', 'inputs'), clock_key(queue)
-  local behind = clock .. ':' .. record[1]
+  local behind = PREFIX .. 'turn:of:' .. record[1] .. ':' .. queue
   local own = math.max(tonumber(redis.call('GET', clock) or 0), tonumber(redis.call('GET', behind) or 0))
   redis.call('SET', behind, integer(own + record[2]), 'PX', TURNS_MS)
   redis.call('PEXPIRE', clock, TURNS_MS)
@@ -214,10 +219,11 @@ local function wake(queue)
 end
 
 local function ready(id)
-  local record = redis.call('HMGET', record_key(id), 'queue', 'group')
+  local record = redis.call('HMGET', record_key(id), 'queue', 'group', 'expire_time')
   local own = turn(ready_key(record[1]), id, 'explain')
   redis.call('ZADD', ready_key(record[1]), own, id)
   redis.call('ZADD', group_key(record[1], record[2]), own, id)
+  keep_longer(group_key(record[1], record[2]), record[3])
   wake(record[1])
 end
 
@@ -307,10 +313,12 @@ local function followers_key(id)
   return record_key(id) .. ':followers'
 end
 
+-- Should the record of the other one be gone before it has ended, a server looks after the follower.
 local function follow(id, source)
-  local key = followers_key(source)
+  local key, expires = followers_key(source), redis.call('HGET', record_key(source), 'expire_time')
   redis.call('SADD', key, id)
-  keep(key, redis.call('HGET', record_key(source), 'expire_time'))
+  keep(key, expires)
+  lease(id, 'explain', expires - now_us() + GRACE_MS * 1000)
 end
 
 -- Whether an explanation has ended well, with the weights that it was asked of: while another version of
@@ -340,22 +348,66 @@ local function release_followers(id)
   end
 end
 
-local answer_as -- below: it ends what it answers
-
-local function end_whole(id, state, error)
+local function close(id, state, error)
   local key = record_key(id)
+  local record = redis.call('HMGET', key, 'tenant', 'expire_time')
   unlease(id, 'explain')
-  redis.call('ZREM', open_key(redis.call('HGET', key, 'tenant')), id)
+  redis.call('ZREM', open_key(record[1]), id)
   redis.call('HSET', key, 'state', state, 'error', error, 'end_time', integer(now_us()))
   -- The next thing that happens to it is that it expires.
-  redis.call('ZADD', PREFIX .. 'deadlines', redis.call('HGET', key, 'expire_time'), id)
-  emit(id, 'kind', 'state', 'state', state, 'error', error)
+  redis.call('ZADD', PREFIX .. 'deadlines', record[2], id)
+  add_event(id, 'kind', 'state', 'state', state, 'error', error)
+end
+
+local COPIED = {'attempt', 'worker', 'start_time', 'progress', 'summary'}
+
+-- Gives an explanation of which nothing has begun the answer of another one; rings for nobody.
+local function answer_as(id, source)
+  local key, from = record_key(id), record_key(source)
+  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods', 'made_with')
+  local expires, bytes = redis.call('HGET', key, 'expire_time'), 0
+  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'made_with', made[4], 'reused', 1,
+    'explain:state', SUCCEEDED, 'open', 0)
+  add_event(id, 'kind', 'predictions', 'payload', made[1])
+  for method = 0, made[3] - 1 do
+    local unit = integer(method)
+    local result, names = key .. ':result:' .. unit, {}
+    for index, name in ipairs(COPIED) do
+      names[index] = unit .. ':' .. name
+    end
+    local ended = {unit .. ':state', SUCCEEDED, unit .. ':error', '', unit .. ':end_time', integer(now_us())}
+    local values = redis.call('HMGET', from, unpack(names))
+    for index, name in ipairs(names) do
+      if values[index] then
+        ended[#ended + 1] = name
+        ended[#ended + 1] = values[index]
+      end
+    end
+    redis.call('HSET', key, unpack(ended))
+    redis.call('COPY', from .. ':result:' .. unit, result, 'REPLACE')
+    keep(result, expires)
+    bytes = bytes + redis.call('STRLEN', result)
+    add_event(id, 'kind', 'method', 'unit', unit, 'state', SUCCEEDED, 'error', '', 'attempt', values[1])
+  end
+  store_bytes(id, bytes)
+  close(id, SUCCEEDED, '')
+end
+
+local function end_whole(id, state, error)
+  -- It waits again where its worker was lost, or left, when other workers had its last methods.
+  if redis.call('HGET', record_key(id), 'explain:state') == PENDING then
+    unready(id)
+    redis.call('HSET', record_key(id), 'explain:state', state)
+  end
+  close(id, state, error)
+  ring(id, state)
   if not has_answer(id) then
     release_followers(id)
     return
   end
   for _, follower in ipairs(followers_of(id)) do
     answer_as(follower, id)
+    ring(follower, SUCCEEDED)
   end
 end
 
@@ -371,35 +423,10 @@ local function end_method(id, unit, state, error)
   return redis.call('HINCRBY', key, 'open', -1)
 end
 
--- Gives an explanation the answer of another one.
-function answer_as(id, source)
-  local key, from = record_key(id), record_key(source)
-  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods', 'made_with')
-  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'made_with', made[4], 'reused', 1,
-    'explain:state', SUCCEEDED)
-  emit(id, 'kind', 'predictions', 'payload', made[1])
-  local expires = redis.call('HGET', key, 'expire_time')
-  for method = 0, made[3] - 1 do
-    local unit = integer(method)
-    for _, field in ipairs({':attempt', ':worker', ':start_time', ':progress', ':summary'}) do
-      local value = redis.call('HGET', from, unit .. field)
-      if value then
-        redis.call('HSET', key, unit .. field, value)
-      end
-    end
-    redis.call('COPY', from .. ':result:' .. unit, key .. ':result:' .. unit, 'REPLACE')
-    keep(key .. ':result:' .. unit, expires)
-    store_bytes(id, redis.call('STRLEN', key .. ':result:' .. unit))
-    end_method(id, unit, SUCCEEDED, '')
-  end
-  end_whole(id, SUCCEEDED, '')
-end
-
 -- Ends everything that is unfinished; the whole gets the same state and error.
 local function end_all(id, state, error)
   local key = record_key(id)
-  unready(id)
-  if is_open(redis.call('HGET', key, 'explain:state')) then
+  if redis.call('HGET', key, 'explain:state') == RUNNING then
     redis.call('HSET', key, 'explain:state', state)
   end
   for method = 0, redis.call('HGET', key, 'methods') - 1 do

@@ -8,12 +8,9 @@ end
 
 local function look_after(id, unit)
   local key = record_key(id)
-  local fields = {'state', 'attempt', 'worker'}
-  for index, field in ipairs(fields) do
-    fields[index] = redis.call('HGET', key, unit .. ':' .. field) or ''
-  end
-  local state, attempt, worker = unpack(fields)
-  if not is_open(state) then
+  local record = redis.call('HMGET', key, 'state', unit .. ':state', unit .. ':attempt', unit .. ':worker', 'pool')
+  local whole, state, attempt, worker, pool = unpack(record)
+  if not is_open(whole) or not is_open(state) then
     unlease(id, unit)
     return
   end
@@ -30,8 +27,7 @@ local function look_after(id, unit)
   else
     offer(id, unit)
   end
-  local pool = redis.call('HGET', key, 'pool')
-  found[#found + 1] = {id, unit, pool, state == RUNNING and 1 or 0, attempt, worker}
+  found[#found + 1] = {id, unit, pool, state == RUNNING and 1 or 0, attempt, worker or ''}
 end
 
 local due = redis.call('ZRANGEBYSCORE', LEASES, '-inf', integer(now_us()), 'LIMIT', 0, limit)
