@@ -68,7 +68,7 @@ class App:
             settings.max_message_bytes,
             settings.max_waiting,
         )
-        self._watches = Watches(self._store, self._doorbell)
+        self._watches = Watches(self._store, self._doorbell, settings.max_message_bytes)
         self._server = self._make_server()
         self._health_server = self._make_health_server()
 

@@ -28,11 +28,13 @@ class Bell:
 
     Attributes:
         last_ring: number of its last ring; compare it before and after a look.
+        has_ended: whether it has rung for the end of its explanation.
         answer: the answer of the explanation, where it has come with the ring of its end.
     """
 
     def __init__(self, last_ring: int) -> None:
         self.last_ring = last_ring
+        self.has_ended = False
         self.answer: Answer | None = None
         self.listeners = 0
         self._rung = asyncio.Event()
@@ -101,12 +103,14 @@ class Doorbell:
         self._rings += 1
         for at_end in {False, ended}:
             if bell := self._bells.get((explanation_id, at_end)):
+                bell.has_ended |= ended
                 bell.ring(self._rings)
 
     def ring_all(self) -> None:
-        """Rings for all."""
-        for explanation_id, _ in list(self._bells):
-            self.ring(explanation_id, ended=True)
+        """Rings for all: something may have happened that nobody told of."""
+        self._rings += 1
+        for bell in self._bells.values():
+            bell.ring(self._rings)
 
     async def run(self) -> None:
         """Listens for ever, and connects again when the connection is lost."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2, explanation_service_pb2
@@ -96,16 +97,15 @@ class Explanations:
                 explanation_id, submission, self._max_waiting, waiting
             )
             if created.answer:
-                return self._checked(created.answer.explanation())
+                return self._fitting(*created.answer)
             if created.outcome == "created":
-                found = await self._wait(created, submission, bell, ring, ends_at_s)
-                return self._checked(found.explanation())
+                return self._fitting(*await self._wait(created, submission, bell, ring, ends_at_s))
         if created.outcome == "conflict":
             name = names.explanation_name(created.explanation_id)
             raise RequestIdReused(request.request_id, name)
         with self._doorbell.bell(created.explanation_id, at_end=True) as bell:
             found = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
-            return self._checked(found.explanation())
+            return self._fitting(*found)
 
     async def get(
         self, request: explanation_service_pb2.GetExplanationRequest, tenant: Tenant
@@ -115,7 +115,7 @@ class Explanations:
         record = await self._store.record(names.explanation_id(request.name), tenant.name)
         if request.view == explanation_pb2.EXPLANATION_VIEW_BASIC:
             return self._checked(record.explanation())
-        return await self._whole(record)
+        return self._checked(record.explanation(await self._store.results(record)))
 
     async def list(
         self, request: explanation_service_pb2.ListExplanationsRequest, tenant: Tenant
@@ -148,7 +148,8 @@ class Explanations:
         cancelled = explanation_pb2.STATE_CANCELLED
         if not await self._store.end(explanation_id, cancelled, _CANCELLED):
             raise ExplanationEnded(request.name)
-        return await self._whole(await self._store.record(explanation_id, tenant.name))
+        record = await self._store.record(explanation_id, tenant.name)
+        return self._fitting(record, await self._store.results(record))
 
     async def delete(
         self, request: explanation_service_pb2.DeleteExplanationRequest, tenant: Tenant
@@ -172,7 +173,7 @@ class Explanations:
             return
         if ends_at_s > time.monotonic() and not self._stopping:
             await bell.wait(seen_ring, _TICKET_DELAY_S)
-            if bell.last_ring != seen_ring:
+            if bell.has_ended:
                 return
         await self._broker.send_explain(created.explanation_id, submission.pool)
 
@@ -200,8 +201,12 @@ class Explanations:
             if over or fields.is_terminal(found.record.state):
                 return found
 
-    async def _whole(self, record: Record) -> explanation_pb2.Explanation:
-        return self._checked(record.explanation(await self._store.results(record)))
+    def _fitting(self, record: Record, results: Mapping[int, bytes]) -> explanation_pb2.Explanation:
+        """All of it, or all but its tensors where a message does not hold them: it was done."""
+        whole = record.explanation(results)
+        if whole.ByteSize() <= self._max_message_bytes:
+            return whole
+        return self._checked(record.explanation())
 
     def _checked(self, explanation: explanation_pb2.Explanation) -> explanation_pb2.Explanation:
         if explanation.ByteSize() > self._max_message_bytes:

@@ -103,10 +103,6 @@ class Answer(NamedTuple):
     record: Record
     results: Mapping[int, bytes]
 
-    def explanation(self) -> explanation_pb2.Explanation:
-        """Puts them together."""
-        return self.record.explanation(self.results)
-
 
 def answer(
     explanation_id: str, fields_and_values: Sequence[bytes], results: Sequence[bytes | None]

@@ -268,6 +268,13 @@ def _refusal(limit: str, retry_after_s: float, tenant: Tenant, max_waiting: int)
     if limit == "waiting":
         return QueueFull(max_waiting, retry_after_s)
     allowed = getattr(tenant.limits, limit)
+    if not retry_after_s:
+        return QuotaExceeded(
+            limit,
+            f"the inputs of the request take more than the {allowed} bytes that the tenant "
+            f"{tenant.name} may ask to be kept; ask for fewer or smaller ones",
+            tenant.name,
+        )
     what = {
         "requests_in_flight": f"{allowed} explanations at a time, which have not ended",
         "images_per_minute": f"{allowed} images a minute",

@@ -132,7 +132,13 @@ def _tenants(content: dict[str, Any], folder: Path) -> Tenants:
         for certificate in _texts(where, entry, "certificates"):
             _claim(certificates, certificate, name, f"{where}.certificates: {certificate}")
     jwt = _jwt(content["jwt"], folder) if "jwt" in content else None
-    return Tenants(limits, tenants, token_hashes, certificates, jwt)
+    read = Tenants(limits, tenants, token_hashes, certificates, jwt)
+    if set(tenants) - {DEFAULT_TENANT} and not read.told_apart:
+        raise SettingsError(
+            "tenants: callers cannot be told apart; give tenants token_sha256 or certificates, or "
+            "add jwt"
+        )
+    return read
 
 
 def _claim(owners: dict[str, str], known_by: str, name: str, where: str) -> None:

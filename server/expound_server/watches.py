@@ -14,6 +14,9 @@ from expound_server.shared_reads import SharedReads
 from expound_server.store import Store
 from expound_server.validation import check_fields
 
+# What an event has beside the result of a method.
+_EVENT_BYTES = 1024
+
 
 @dataclass(frozen=True)
 class _Batch:
@@ -33,9 +36,10 @@ class _Batch:
 class Watches:
     """The streams of events."""
 
-    def __init__(self, store: Store, doorbell: Doorbell) -> None:
+    def __init__(self, store: Store, doorbell: Doorbell, max_message_bytes: int) -> None:
         self._store = store
         self._doorbell = doorbell
+        self._max_result_bytes = max_message_bytes - _EVENT_BYTES
         self._batches: SharedReads[_Batch] = SharedReads()
         self._stopping = False
 
@@ -94,13 +98,18 @@ class Watches:
     async def _result(
         self, watched: Record, entry: Entry, *, with_tensors: bool
     ) -> explanation_pb2.MethodResult | None:
-        """The result that an entry tells of; None for none, or when it was deleted meanwhile."""
+        """The result that an entry tells of; None for none, or when it was deleted meanwhile.
+
+        One that a message does not hold comes without its tensors.
+        """
         index = entry.succeeded
         if index is None:
             return None
         with contextlib.suppress(ExplanationNotFound):
             record = await self._store.record(watched.explanation_id, watched.tenant)
             if with_tensors:
-                return record.result(index, await self._store.result(watched.explanation_id, index))
+                whole = record.result(index, await self._store.result(record.explanation_id, index))
+                if whole.ByteSize() <= self._max_result_bytes:
+                    return whole
             return record.result(index)
         return None

@@ -10,9 +10,11 @@ from expound import records, tasks
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2, method_pb2, tensor_pb2
 from expound.v1.explanation_service_pb2 import (
+    CancelExplanationRequest,
     DeleteExplanationRequest,
     GetExplanationRequest,
     ListExplanationsRequest,
+    WatchExplanationRequest,
 )
 from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
 from tests.server.calls import explain_request, refusal
@@ -100,6 +102,55 @@ async def test_a_waiting_call_answers_with_the_full_result_when_the_work_is_done
     assert answer.predictions[0].classes[0].label == "cat"
     assert answer.provenance.worker == "hand"
     assert answer.end_time.ToMicroseconds() >= answer.create_time.ToMicroseconds()
+
+
+async def test_a_waiting_call_answers_without_tensors_where_no_message_holds_them(
+    server: Server, worker: HandWorker
+) -> None:
+    call = asyncio.ensure_future(server.explanations.Explain(explain_request(wait_s=30)))
+    ticket = await asyncio.to_thread(worker.next_ticket)
+    explanation_id = ticket["arguments"][0]
+    worker.claim(explanation_id)
+    attempt = worker.claim(explanation_id, 0)
+    assert attempt
+    worker.succeed(explanation_id, 0, attempt, size=200_000)
+    answer = await call
+    assert _id(answer) == explanation_id
+    assert answer.state == explanation_pb2.STATE_SUCCEEDED
+    assert answer.results[0].attributions[0].output == 0.5
+    assert not answer.results[0].attributions[0].HasField("values")
+
+
+async def test_what_was_cancelled_is_told_without_tensors_where_no_message_holds_them(
+    server: Server, worker: HandWorker
+) -> None:
+    accepted = await server.explanations.Explain(explain_request("saliency", "lime"))
+    worker.claim(_id(accepted))
+    attempt = worker.claim(_id(accepted), 0)
+    assert attempt
+    worker.succeed(_id(accepted), 0, attempt, size=200_000)
+    request = CancelExplanationRequest(name=accepted.name)
+    answer = await server.explanations.CancelExplanation(request)
+    assert answer.state == explanation_pb2.STATE_CANCELLED
+    assert not answer.results[0].attributions[0].HasField("values")
+
+
+async def test_what_is_waited_for_gets_its_ticket_though_a_watch_begins(
+    server: Server, worker: HandWorker
+) -> None:
+    watched = await server.explanations.Explain(explain_request("lime"))
+    await asyncio.to_thread(worker.next_ticket)
+    requests = [explain_request(wait_s=30) for _ in range(5)]
+    for seed, request in enumerate(requests):
+        request.seed = seed
+    calls = [asyncio.ensure_future(server.explanations.Explain(request)) for request in requests]
+    watch = server.explanations.WatchExplanation(WatchExplanationRequest(name=watched.name))
+    assert (await anext(aiter(watch))).sequence == 1
+    for _ in calls:
+        ticket = await asyncio.to_thread(worker.next_ticket)
+        worker.work_off(ticket["arguments"][0])
+    answers = await asyncio.gather(*calls)
+    assert {answer.state for answer in answers} == {explanation_pb2.STATE_SUCCEEDED}
 
 
 async def test_a_wait_ends_before_the_callers_own_deadline(server: Server) -> None:

@@ -148,6 +148,17 @@ async def test_bytes_above_those_that_may_be_kept_are_refused_until_some_are_del
         assert await _ask(server, big)
 
 
+async def test_inputs_that_are_more_than_may_ever_be_kept_are_refused_for_good(
+    settings: Settings, folder: Path
+) -> None:
+    async with limited(settings, folder, stored_bytes=2000) as server:
+        request = explain_request()
+        request.inputs[0].image = bytes(2001)
+        refused = await _exceeds(server, "stored_bytes", request)
+        assert refused.retry_after_s is None
+        assert "take more than the 2000 bytes" in refused.message
+
+
 def test_what_is_stored_counts_inputs_and_results_until_it_is_forgotten(
     worker: HandWorker,
 ) -> None:

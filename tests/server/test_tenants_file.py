@@ -29,13 +29,13 @@ def test_limits_of_a_tenant_are_its_own_and_else_those_of_all(tmp_path: Path) ->
             [limits]
             requests_in_flight = 10
             images_per_minute = 60
-            [tenants.radiology.limits]
+            [tenants.default.limits]
             images_per_minute = 0
             evaluations_per_request = 5000
             """,
         )
     )
-    assert tenants.tenant("radiology").limits == Limits(10, 0, 5000)
+    assert tenants.tenant("default").limits == Limits(10, 0, 5000)
     assert tenants.tenant("another").limits == Limits(10, 60, 0)
     assert not tenants.told_apart
 
@@ -104,6 +104,13 @@ def test_what_is_wrong_is_refused_with_its_place(
         read_tenants(_file(tmp_path, content))
     assert message in str(raised.value)
     assert "secret" not in str(raised.value)
+
+
+@pytest.mark.parametrize("known_by", ["", "token_sha256 = []", "certificates = []"])
+def test_tenants_whom_nobody_can_be_are_refused(tmp_path: Path, known_by: str) -> None:
+    file = _file(tmp_path, f"[tenants.radiology]\n{known_by}\n")
+    with pytest.raises(SettingsError, match=r"tenants: callers cannot be told apart; give tenants"):
+        read_tenants(file)
 
 
 def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -83,6 +83,22 @@ async def test_a_result_comes_with_its_tensors_when_asked(
     assert result.attributions[0].HasField("values") == (view == "FULL")
 
 
+async def test_a_result_that_no_message_holds_comes_without_its_tensors(
+    server: Server, worker: HandWorker
+) -> None:
+    name, explanation_id = await _accepted(server, "saliency", "lime")
+    worker.claim(explanation_id)
+    for unit, size in enumerate((200_000, 8)):
+        attempt = worker.claim(explanation_id, unit)
+        assert attempt
+        worker.succeed(explanation_id, unit, attempt, size)
+    events = await _all(_watch(server, name, view=explanation_pb2.EXPLANATION_VIEW_FULL))
+    results = [event.method_state_changed.result for event in events]
+    found = [result.attributions[0] for result in results if result.attributions]
+    assert [attribution.output for attribution in found] == [0.5, 0.5]
+    assert [attribution.HasField("values") for attribution in found] == [False, True]
+
+
 @pytest.mark.parametrize("after_sequence", range(8))
 async def test_a_watch_goes_on_behind_the_sequence_it_is_given(
     server: Server, worker: HandWorker, after_sequence: int

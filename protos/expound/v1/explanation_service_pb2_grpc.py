@@ -80,7 +80,8 @@ class ExplanationServiceServicer:
     """
 
     def Explain(self, request, context):
-        """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over.
+        """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
+        without tensors where they are more than one message holds.
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -93,7 +94,8 @@ class ExplanationServiceServicer:
     def WatchExplanation(self, request, context):
         """Streams the events of an explanation, from the first or from behind `after_sequence`, until
         the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
-        again with the last sequence seen, with no gap and no repeat, on any server.
+        again with the last sequence seen, with no gap and no repeat, on any server. A result that is
+        more than one message holds comes without its tensors.
 
         NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
         stopping or has lost Redis; watch again.
@@ -103,7 +105,8 @@ class ExplanationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetExplanation(self, request, context):
-        """Gives one explanation. NOT_FOUND: never was, deleted or expired.
+        """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
+        than one message holds; get it in the BASIC view.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -40,7 +40,8 @@ class ExplanationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ExplanationServiceAsyncStub: ...
     Explain: _grpc.UnaryUnaryMultiCallable[_explanation_pb2.ExplainRequest, _explanation_pb2.Explanation]
-    """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over.
+    """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
+    without tensors where they are more than one message holds.
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -49,13 +50,16 @@ class ExplanationServiceStub:
     WatchExplanation: _grpc.UnaryStreamMultiCallable[_explanation_service_pb2.WatchExplanationRequest, _explanation_pb2.ExplanationEvent]
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
     the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
-    again with the last sequence seen, with no gap and no repeat, on any server.
+    again with the last sequence seen, with no gap and no repeat, on any server. A result that is
+    more than one message holds comes without its tensors.
 
     NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
     stopping or has lost Redis; watch again.
     """
     GetExplanation: _grpc.UnaryUnaryMultiCallable[_explanation_service_pb2.GetExplanationRequest, _explanation_pb2.Explanation]
-    """Gives one explanation. NOT_FOUND: never was, deleted or expired."""
+    """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
+    than one message holds; get it in the BASIC view.
+    """
     ListExplanations: _grpc.UnaryUnaryMultiCallable[_explanation_service_pb2.ListExplanationsRequest, _explanation_service_pb2.ListExplanationsResponse]
     """Lists explanations, newest first."""
     CancelExplanation: _grpc.UnaryUnaryMultiCallable[_explanation_service_pb2.CancelExplanationRequest, _explanation_pb2.Explanation]
@@ -75,7 +79,8 @@ class ExplanationServiceAsyncStub(ExplanationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     Explain: _aio.UnaryUnaryMultiCallable[_explanation_pb2.ExplainRequest, _explanation_pb2.Explanation]  # type: ignore[assignment]
-    """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over.
+    """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
+    without tensors where they are more than one message holds.
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -84,13 +89,16 @@ class ExplanationServiceAsyncStub(ExplanationServiceStub):
     WatchExplanation: _aio.UnaryStreamMultiCallable[_explanation_service_pb2.WatchExplanationRequest, _explanation_pb2.ExplanationEvent]  # type: ignore[assignment]
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
     the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
-    again with the last sequence seen, with no gap and no repeat, on any server.
+    again with the last sequence seen, with no gap and no repeat, on any server. A result that is
+    more than one message holds comes without its tensors.
 
     NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
     stopping or has lost Redis; watch again.
     """
     GetExplanation: _aio.UnaryUnaryMultiCallable[_explanation_service_pb2.GetExplanationRequest, _explanation_pb2.Explanation]  # type: ignore[assignment]
-    """Gives one explanation. NOT_FOUND: never was, deleted or expired."""
+    """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
+    than one message holds; get it in the BASIC view.
+    """
     ListExplanations: _aio.UnaryUnaryMultiCallable[_explanation_service_pb2.ListExplanationsRequest, _explanation_service_pb2.ListExplanationsResponse]  # type: ignore[assignment]
     """Lists explanations, newest first."""
     CancelExplanation: _aio.UnaryUnaryMultiCallable[_explanation_service_pb2.CancelExplanationRequest, _explanation_pb2.Explanation]  # type: ignore[assignment]
@@ -113,7 +121,8 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _explanation_pb2.ExplainRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_explanation_pb2.Explanation, _abc.Awaitable[_explanation_pb2.Explanation]]:
-        """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over.
+        """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
+        without tensors where they are more than one message holds.
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -128,7 +137,8 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_explanation_pb2.ExplanationEvent], _abc.AsyncIterator[_explanation_pb2.ExplanationEvent]]:
         """Streams the events of an explanation, from the first or from behind `after_sequence`, until
         the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
-        again with the last sequence seen, with no gap and no repeat, on any server.
+        again with the last sequence seen, with no gap and no repeat, on any server. A result that is
+        more than one message holds comes without its tensors.
 
         NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
         stopping or has lost Redis; watch again.
@@ -140,7 +150,9 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _explanation_service_pb2.GetExplanationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_explanation_pb2.Explanation, _abc.Awaitable[_explanation_pb2.Explanation]]:
-        """Gives one explanation. NOT_FOUND: never was, deleted or expired."""
+        """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
+        than one message holds; get it in the BASIC view.
+        """
 
     @_abc_1.abstractmethod
     def ListExplanations(
