@@ -38,10 +38,23 @@ def test_a_batch_that_does_not_fit_is_halved_and_the_size_is_kept() -> None:
     assert again.batches == [4, 4]
 
 
-def test_the_size_goes_by_the_batch_that_did_not_fit() -> None:
-    size = BatchSize(64)
-    run(size, 6, Device(room=3))
-    assert size.images == 3
+def test_the_size_is_halved_until_it_matters() -> None:
+    size, device = BatchSize(32), Device(room=3)
+    assert run(size, 6, device) == list(range(6))
+    assert device.batches == [6, 6, 6, 4, 2, 2, 2]
+    assert size.images == 2
+
+
+def test_an_item_that_takes_batches_of_its_own_takes_smaller_ones() -> None:
+    size = BatchSize(32)
+
+    def run_path(start: int, _: int) -> int:
+        if size.images > 8:
+            raise torch.OutOfMemoryError("the points of a path, in batches of this size")
+        return start
+
+    assert list(size.run(1, run_path)) == [0]
+    assert size.images == 8
 
 
 def test_an_item_that_never_fits_makes_no_batch_smaller() -> None:

@@ -1,13 +1,15 @@
 """Keeps the scores of a job, so that the next attempt at it need not evaluate them again.
 
-The masks of a job follow from its seed, and all else from the scores of its composites in their
-order: whoever has these has everything.
+The masks of an input follow from the seed, and all else from the scores of its composites in their
+order: whoever has these has everything. They are kept input by input: another attempt may end an
+input sooner or later than the one before, by the time it takes or by batches of another size.
 """
 
 import threading
 import time
 from dataclasses import dataclass, fields
 
+import msgpack
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
@@ -17,36 +19,40 @@ from expound_worker.store import outlasting_outages
 from expound_worker.unit import Released, Unit
 
 PERIOD_S = 2.0
+_NONE: NDArray[np.float64] = np.empty(0)
 
 
 class Scores:
-    """The scores of one job in the order of their evaluation: those it finds, and those it adds."""
+    """The scores of one job, of each input in the order of their evaluation: found, and added."""
 
     def __init__(self, unit: Unit, stopping: threading.Event) -> None:
         """Begins with what the attempt before has kept, if there was one."""
         self._unit = unit
         self._stopping = stopping
         kept = unit.checkpoint() if unit.attempt > 1 else b""
-        self._found: NDArray[np.float64] = np.frombuffer(kept)
-        self._position = 0
-        self._added: list[NDArray[np.float64]] = []
+        self._found = [np.frombuffer(scores) for scores in msgpack.unpackb(kept)] if kept else []
+        self._left = _NONE
+        self._done: list[list[NDArray[np.float64]]] = []
         self._saved_s = time.monotonic()
 
     @property
     def repeating(self) -> bool:
         """Whether there are scores yet that an earlier attempt has reported."""
-        return self._position < len(self._found)
+        return len(self._left) > 0 or len(self._done) < len(self._found)
+
+    def next_input(self) -> None:
+        """Goes on to the next input."""
+        self._left = self._found[len(self._done)] if len(self._done) < len(self._found) else _NONE
+        self._done.append([])
 
     def next_found(self, shape: tuple[int, int]) -> NDArray[np.float64] | None:
-        """The next scores, where all of them were found."""
-        end = self._position + shape[0] * shape[1]
-        if end > len(self._found):
+        """The next scores of the input, where all of them were found."""
+        scores, self._left = np.split(self._left, [shape[0] * shape[1]])
+        if len(scores) < shape[0] * shape[1]:
             # What is left of a batch is evaluated again with the rest of it.
-            self._found = self._found[: self._position]
             return None
-        scores = self._found[self._position : end].reshape(shape)
-        self._position = end
-        return scores
+        self._done[-1].append(scores)
+        return scores.reshape(shape)
 
     def add(self, scores: NDArray[np.float64]) -> None:
         """Takes in what was evaluated, and keeps it now and then.
@@ -55,7 +61,7 @@ class Scores:
             Released: the worker stops.
             Stopped: the job is no longer this worker's.
         """
-        self._added.append(scores)
+        self._done[-1].append(scores.ravel())
         if self._stopping.is_set():
             self._save()
             raise Released
@@ -63,10 +69,14 @@ class Scores:
             self._save()
 
     def _save(self) -> None:
-        added = [scores.ravel() for scores in self._added]
+        scores = [*map(_joined, self._done), *self._found[len(self._done) :]]
         with outlasting_outages():
-            self._unit.write_checkpoint(np.concatenate([self._found, *added]).tobytes())
+            self._unit.write_checkpoint(msgpack.packb([each.tobytes() for each in scores]))
         self._saved_s = time.monotonic()
+
+
+def _joined(parts: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+    return np.concatenate([_NONE, *parts])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -71,6 +71,7 @@ def _attribute(
     progress = _Progress(work.unit, method.key, len(request.inputs), scores)
     for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
         image = prepare(source, number, model.preprocessing, decode).to(model.device)
+        scores.next_input()
         with torch.inference_mode():
             answers = PERTURBATION_METHODS[name].attribute(
                 model,

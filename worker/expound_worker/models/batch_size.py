@@ -45,14 +45,15 @@ class BatchSize:
     def run(self, count: int, run: Callable[[int, int], _Made]) -> Iterator[_Made]:
         """Runs `count` items in batches, and gives what each batch gives.
 
-        A batch that does not fit into the device's memory is halved, and so are all after it.
+        Where memory does not suffice the number is halved, and the batch made again. An item may
+        take batches of its own, of as many images: the points of a path, or copies with noise.
 
         Args:
             count: number of items.
             run: runs those from one number to before another.
 
         Raises:
-            torch.OutOfMemoryError: an item does not fit alone; the number stays what it was.
+            torch.OutOfMemoryError: an image does not fit alone; the number stays what it was.
         """
         before, start = self.images, 0
         while start < count:
@@ -60,17 +61,17 @@ class BatchSize:
             try:
                 made = run(start, end)
             except torch.OutOfMemoryError:
-                if end - start == 1:
+                if self.images == 1:
                     self.images = before
                     raise
-                self._fit((end - start) // 2)
+                self._halve()
             else:
                 start = end
                 yield made
 
-    def _fit(self, images: int) -> None:
-        self.images = images
-        logger.warning("memory does not suffice: batches of %d images from now on", images)
+    def _halve(self) -> None:
+        self.images //= 2
+        logger.warning("memory does not suffice: batches of %d images from now on", self.images)
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

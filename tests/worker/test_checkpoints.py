@@ -1,0 +1,91 @@
+"""What an attempt at a job keeps for the next one."""
+
+import threading
+
+import numpy as np
+import pytest
+import redis
+import torch
+
+from expound.v1 import method_pb2 as m
+from expound_worker.checkpoints import Scores, checkpointed
+from expound_worker.methods.catalogue import PERTURBATION_METHODS
+from expound_worker.methods.method import Answer, Estimate, Report
+from expound_worker.models.batch_size import BatchSize
+from expound_worker.models.model import Model
+from expound_worker.store import Store
+from expound_worker.unit import Released, Unit
+from tests.numeric.models import cifar_net, ignore, resolved, with_module
+from tests.server.hand_worker import HandWorker
+
+IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+BREAKS_OFF_IN = 1
+BREAKS_OFF_AFTER = 40
+
+
+@pytest.fixture
+def store(redis_url: str) -> Store:
+    """A worker's view of a Redis in which the job "a 0" waits."""
+    hand = HandWorker(redis_url)
+    hand.create("a", methods=("lime",))
+    attempt = hand.claim("a")
+    assert attempt
+    hand.run("offer", "a", attempt, "0")
+    return Store(redis.Redis.from_url(redis_url), "worker")
+
+
+def _stop_early(stopping: threading.Event) -> Report:
+    def report(done: int, total: int, estimate: Estimate | None = None) -> None:
+        if done >= BREAKS_OFF_AFTER:
+            stopping.set()
+
+    return report
+
+
+def _attempt(
+    store: Store, model: Model, parameters: m.Lime | m.KernelShap, *, breaks_off: bool = False
+) -> list[Answer]:
+    """Takes the job and explains all images; gives it back in the middle if it breaks off."""
+    [attempt] = store.run("claim", "a", "0", "worker", "")
+    unit, stopping = Unit(store, "a", "0", attempt), threading.Event()
+    scores = Scores(unit, stopping)
+    method = PERTURBATION_METHODS["lime" if isinstance(parameters, m.Lime) else "kernel_shap"]
+    answers = []
+    for number, image in enumerate(IMAGES):
+        report = _stop_early(stopping) if breaks_off and number == BREAKS_OFF_IN else ignore
+        scores.next_input()
+        try:
+            own = checkpointed(model, scores)
+            answers += method.attribute(own, image, [0], parameters, 0, report)
+        except Released:
+            unit.release()
+            return answers
+    assert not scores.repeating
+    unit.release()
+    return answers
+
+
+@pytest.mark.parametrize("batch_sizes", [(8, 24), (24, 8)])
+@pytest.mark.parametrize("method", [m.Lime, m.KernelShap])
+def test_an_input_that_ends_elsewhere_takes_no_scores_of_the_next(
+    store: Store, method: type[m.Lime] | type[m.KernelShap], batch_sizes: tuple[int, int]
+) -> None:
+    parameters = resolved(
+        method(
+            n_samples=400,
+            segmentation=m.Segmentation(grid=m.GridSegmentation(rows=4, columns=4)),
+            max_standard_error=1e-3,
+        )
+    )
+    model = cifar_net()
+    before, after = (with_module(model, model.module, batch=BatchSize(s)) for s in batch_sizes)
+    expected = _attempt(store, after, parameters)
+    store.client.delete("expound:explanation:a:checkpoint:0")
+    assert len(_attempt(store, before, parameters, breaks_off=True)) == BREAKS_OFF_IN
+    resumed = _attempt(store, after, parameters)
+    assert [answer.evaluations for answer in resumed] == [answer.evaluations for answer in expected]
+    assert expected[0].evaluations < 400
+    for answer, wanted in zip(resumed, expected, strict=True):
+        assert answer.weights is not None and wanted.weights is not None
+        np.testing.assert_allclose(answer.weights, wanted.weights, atol=1e-5)
+        assert answer.output == pytest.approx(wanted.output, abs=1e-6)
