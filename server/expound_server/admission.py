@@ -50,16 +50,16 @@ async def prepare(
     request.ClearField("inputs")
     weights = records.weights(model.version, model.digest)
     return Submission(
-        tenant,
-        request,
-        inputs,
-        _digest(request, inputs),
-        model.name,
-        model.pool,
-        "" if request.deterministic else _group(request, model.name),
-        "" if request.fresh else _question(request, inputs, model.name, weights),
-        weights,
-        max(planned.gradient, len(inputs)) > max(model.execution.chunk_size, 1),
+        tenant=tenant,
+        request=request,
+        inputs=inputs,
+        digest=_digest(request, inputs),
+        model=model.name,
+        pool=model.pool,
+        group="" if request.deterministic else _group(request, model.name),
+        question="" if request.fresh else _question(request, inputs, model.name, weights),
+        weights=weights,
+        lasting=max(planned.gradient, len(inputs)) > max(model.execution.chunk_size, 1),
     )
 
 

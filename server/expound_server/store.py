@@ -150,10 +150,11 @@ class Store:
             pipeline.hgetall(records.record_key(explanation_id))
             pipeline.mget(keys)
             hash_, results = await pipeline.execute()
-        if not hash_:
-            raise ExplanationNotFound(explanation_name(explanation_id))
+        record = Record(explanation_id, hash_)
         found = {index: result for index, result in enumerate(results) if result is not None}
-        return Answer(Record(explanation_id, hash_), found)
+        if not hash_ or not found.keys() >= set(record.succeeded()):
+            raise ExplanationNotFound(explanation_name(explanation_id))
+        return Answer(record, found)
 
     async def result(self, explanation_id: str, index: int) -> bytes:
         """Reads the serialised result of one method. Raises ExplanationNotFound for none."""
