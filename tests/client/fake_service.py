@@ -99,11 +99,11 @@ class FakeService(
         tensors = request.view == explanation_pb2.EXPLANATION_VIEW_FULL
         events = self._events(tensors=tensors)
         for event in events[request.after_sequence :]:
-            if left == 0:
-                _abort(context, status(Reason.SERVER_STOPPING, "stopping"))
             if event is events[-1]:
                 self.held.wait(30)
                 self.state = self._end_state()
+            if left == 0:
+                _abort(context, status(Reason.SERVER_STOPPING, "stopping"))
             yield event
             left = None if left is None else left - 1
 

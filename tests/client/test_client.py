@@ -252,6 +252,18 @@ def test_a_watch_gives_up_when_no_server_comes_back(
         list(explanation.watch())
 
 
+def test_a_watch_that_breaks_after_a_long_silence_goes_on(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_OUTAGE_LIMIT_S", 0.2)
+    service.held.clear()
+    service.breaks_after = [10]
+    threading.Timer(0.8, service.held.set).start()
+    explanation = client.explain(canned.png(), model="small", methods=METHODS)
+    assert sequences(list(explanation.watch())) == SEQUENCES
+    assert len(service.requests["WatchExplanation"]) == 2
+
+
 def test_a_watch_of_an_unknown_explanation_is_refused(client: Client) -> None:
     with pytest.raises(errors.ExplanationNotFoundError):
         list(client.watch("explanations/none"))
