@@ -17,10 +17,10 @@ def to_grid(result: "ExplanationResult", true_labels: Sequence[str]) -> Image.Im
     """Draws a row an input and target, a column a method; `true_labels` may be empty.
 
     Raises:
-        InvalidArgumentError: there are true labels, but not one an input.
+        InvalidArgumentError: there are predictions and true labels, but not one an input.
     """
     count = len(result.predictions)
-    if true_labels and len(true_labels) != count:
+    if count and true_labels and len(true_labels) != count:
         raise InvalidArgumentError.of(
             "true_labels", f"must be one an input: {count}, not {len(true_labels)}"
         )

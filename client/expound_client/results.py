@@ -286,7 +286,7 @@ class ExplanationResult(Mapping[str, Attribution]):
             An RGB image.
 
         Raises:
-            InvalidArgumentError: there are true labels, but not one an input.
+            InvalidArgumentError: there are predictions and true labels, but not one an input.
         """
         return to_grid(self, true_labels)
 

@@ -34,6 +34,7 @@ class FakeService(
         refusals: what the next calls of an rpc are refused with, in order.
         breaks_after: for each next watch, the number of events after which its stream breaks.
         fails: whether lime fails.
+        predicts: whether there are predictions; all methods fail without.
         held: a watch stops before its last event until this is set.
         state: state of the explanation.
         card: card of its model.
@@ -45,6 +46,7 @@ class FakeService(
         self.refusals: dict[str, list[status_pb2.Status]] = {}
         self.breaks_after: list[int] = []
         self.fails = False
+        self.predicts = True
         self.held = threading.Event()
         self.held.set()
         self.watching = threading.Event()
@@ -179,7 +181,12 @@ class FakeService(
     def _end_state(self) -> explanation_pb2.State.ValueType:
         if self.state == explanation_pb2.STATE_CANCELLED:
             return self.state
-        return explanation_pb2.STATE_FAILED if self.fails else explanation_pb2.STATE_SUCCEEDED
+        if self.fails or not self.predicts:
+            return explanation_pb2.STATE_FAILED
+        return explanation_pb2.STATE_SUCCEEDED
+
+    def _method_fails(self, name: str) -> bool:
+        return not self.predicts or (self.fails and name == "lime")
 
     def _explanation(self, *, tensors: bool) -> explanation_pb2.Explanation:
         made = explanation_pb2.Explanation(name=canned.NAME, state=self.state)
@@ -188,12 +195,12 @@ class FakeService(
         for method in made.request.methods:
             name = str(method.WhichOneof("method"))
             if ended:
-                failed = self.fails and name == "lime"
+                failed = self._method_fails(name)
                 made.results.append(canned.result(method.key, name, tensors=tensors, failed=failed))
                 made.error.CopyFrom(made.results[-1].error)
             else:
                 made.results.add(key=method.key, method=name, state=made.state)
-        made.predictions.extend([canned.prediction()] if ended else [])
+        made.predictions.extend([canned.prediction()] if ended and self.predicts else [])
         made.provenance.CopyFrom(
             explanation_pb2.Provenance(model="small", model_version="1", device="cpu")
         )
@@ -205,8 +212,9 @@ class FakeService(
         events = []
         running = explanation_pb2.StateChanged(state=explanation_pb2.STATE_RUNNING)
         events.append(explanation_pb2.ExplanationEvent(state_changed=running))
-        predictions = explanation_pb2.PredictionsReady(predictions=[canned.prediction()])
-        events.append(explanation_pb2.ExplanationEvent(predictions_ready=predictions))
+        if self.predicts:
+            predictions = explanation_pb2.PredictionsReady(predictions=[canned.prediction()])
+            events.append(explanation_pb2.ExplanationEvent(predictions_ready=predictions))
         # A kind that this client does not know.
         events.append(explanation_pb2.ExplanationEvent())
         for method in self._request.methods:
@@ -222,7 +230,7 @@ class FakeService(
         self, key: str, name: str, tensors: bool
     ) -> list[explanation_pb2.ExplanationEvent]:
         steps = range(1, 4) if name == "lime" else ()
-        result = canned.result(key, name, tensors=tensors, failed=self.fails and name == "lime")
+        result = canned.result(key, name, tensors=tensors, failed=self._method_fails(name))
         return [
             explanation_pb2.ExplanationEvent(
                 method_state_changed=explanation_pb2.MethodStateChanged(

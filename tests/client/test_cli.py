@@ -175,6 +175,25 @@ def test_a_failed_method_exits_with_1_and_keeps_the_others(
     assert made == {"photo_saliency_tabby.png", "grid.png", "report.html"}
 
 
+def test_an_error_before_the_predictions_is_told_though_there_are_true_labels(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    service.predicts = False
+    explain = ("explain", "photo.png", "-m", "saliency", "--out", "made")
+    assert expound(*explain, "--true-label", "lynx") == 1
+    assert "saliency failed: only 1 segment was found" in capsys.readouterr().err
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"grid.png", "report.html"}
+
+
+def test_errors_are_told_before_anything_is_written(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    service.fails = True
+    (tmp_path / "made").write_text("no folder")
+    assert expound("explain", "photo.png", "-m", "lime", "--out", "made/inner") == 2
+    assert "lime failed: only 1 segment was found" in capsys.readouterr().err
+
+
 def test_ctrl_c_is_noticed_by_a_loop_that_its_signal_does_not_wake() -> None:
     script = """
 import asyncio, signal, threading

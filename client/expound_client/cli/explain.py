@@ -83,12 +83,12 @@ def explain(
     result = run(explained)
     console = Console()
     console.print(result_table(result, images))
+    for key, error in result.errors.items():
+        click.echo(f"{key} failed: {error}", err=True)
     written = write(result, images, true_labels, out)
     console.print(
         f"{len(written)} files in {out}: report.html, grid.png and the overlays", highlight=False
     )
-    for key, error in result.errors.items():
-        click.echo(f"{key} failed: {error}", err=True)
     return 0 if result.state == State.SUCCEEDED else 1
 
 
