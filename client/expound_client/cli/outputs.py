@@ -1,6 +1,7 @@
 """What `expound explain` leaves behind: a table, pictures of the maps, and the report."""
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import wrap
@@ -57,17 +58,25 @@ def write(
 ) -> list[Path]:
     """Writes the picture of each map, the grid of all of them and the report; gives their paths."""
     folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for method in result.methods.values():
-        for attribution in method.attributions:
-            path = folder / f"{_name(attribution, images)}.png"
-            attribution.picture().save(path)
-            written.append(path)
+    attributions = [each for method in result.methods.values() for each in method.attributions]
+    pictures = [folder / f"{name}.png" for name in _names(attributions, images)]
+    for attribution, path in zip(attributions, pictures, strict=True):
+        attribution.picture().save(path)
     grid = folder / "grid.png"
     result.grid(true_labels).save(grid)
     report = folder / "report.html"
     result.save_html(report)
-    return [*written, grid, report]
+    return [*pictures, grid, report]
+
+
+def _names(attributions: Sequence[Attribution], images: Sequence[str]) -> list[str]:
+    """Names of the pictures; those that would be the same end with the index of their class."""
+    names = [_name(attribution, images) for attribution in attributions]
+    uses = Counter(names)
+    return [
+        name if uses[name] == 1 else f"{name}-{attribution.target.index}"
+        for name, attribution in zip(names, attributions, strict=True)
+    ]
 
 
 def _name(attribution: Attribution, images: Sequence[str]) -> str:
