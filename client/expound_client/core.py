@@ -1,9 +1,12 @@
 """Requests, as the blocking and the asyncio client both make them."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
 from typing import Literal, TypeAlias, TypeVar
 
+from expound import parameters
 from expound.v1 import (
     explanation_pb2,
     explanation_service_pb2,
@@ -53,7 +56,10 @@ def explain_request(
     values_dtype: Literal["float32", "float16"],
     channels: Literal["keep", "sum"],
 ) -> explanation_pb2.ExplainRequest:
-    """Makes a request; `Client.explain` says what the arguments are."""
+    """Makes a request; `Client.explain` says what the arguments are.
+
+    The server holds numbers to their ranges; those that the message cannot hold are refused here.
+    """
     if isinstance(methods, MethodLike):
         methods = [methods]
     request = explanation_pb2.ExplainRequest(
@@ -61,7 +67,6 @@ def explain_request(
         inputs=to_inputs(images),
         methods=[to_method(method, f"methods[{i}]") for i, method in enumerate(methods)],
         target=to_target(target),
-        seed=seed,
         request_id=uuid.uuid4().hex if request_id is None else request_id,
         fresh=fresh,
         deterministic=deterministic,
@@ -70,9 +75,12 @@ def explain_request(
             channels=_choice("output.channels", channels, _CHANNELS),
         ),
     )
+    with _representable("seed", seed):
+        request.seed = seed
     for name, seconds in (("wait", wait_s), ("timeout", timeout_s), ("ttl", ttl_s)):
         if seconds is not None:
-            getattr(request, name).FromNanoseconds(round(seconds * 1e9))
+            with _representable(name, seconds):
+                getattr(request, name).FromTimedelta(timedelta(seconds=float(seconds)))
     return request
 
 
@@ -112,6 +120,16 @@ def explanation_name(name: str) -> str:
 def view(full: bool) -> explanation_pb2.ExplanationView.ValueType:
     """Whether maps are sent."""
     return explanation_pb2.EXPLANATION_VIEW_FULL if full else explanation_pb2.EXPLANATION_VIEW_BASIC
+
+
+@contextmanager
+def _representable(field: str, value: float) -> Iterator[None]:
+    """Raises InvalidArgumentError where a number is none that a field of the request can hold."""
+    try:
+        yield
+    except (OverflowError, ValueError):
+        rule = parameters.allowed(explanation_pb2.ExplainRequest.DESCRIPTOR.fields_by_name[field])
+        raise InvalidArgumentError.of(field, f"must be {rule}, not {value}") from None
 
 
 def _choice(field: str, name: str, allowed: Mapping[str, _Value]) -> _Value:

@@ -127,6 +127,8 @@ def test_a_wrong_method_is_refused_with_what_is_allowed(
         ["explain", "-m", "lime"],
         ["explain", "missing.png", "-m", "lime"],
         ["explain", "photo.png", "-m", "lime", "--seed", "-1"],
+        ["explain", "photo.png", "-m", "lime", "--timeout", "inf"],
+        ["explain", "photo.png", "-m", "lime", "--timeout", "nan"],
         ["watch"],
         ["paint"],
         ["models", "--verbose"],

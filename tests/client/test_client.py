@@ -1,9 +1,12 @@
 """The blocking client against a fake service, over a real channel."""
 
 import itertools
+import math
+import re
 import threading
 import time
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
@@ -105,6 +108,25 @@ def test_each_call_has_a_request_id_of_its_own(client: Client, service: FakeServ
         client.explain(canned.png(), model="small", methods="saliency")
     first, second = (getattr(sent, "request_id", "") for sent in service.requests["Explain"])
     assert first and second and first != second
+
+
+@pytest.mark.parametrize(
+    ("wrong", "allowed"),
+    [
+        ({"wait_s": math.inf}, "wait: must be from 0 to 600 seconds, not inf"),
+        ({"wait_s": 1e16}, "wait: must be from 0 to 600 seconds, not 1e+16"),
+        ({"timeout_s": math.nan}, "timeout: must be above 0 to 86400 seconds, not nan"),
+        ({"ttl_s": 1e300}, "ttl: must be from 1 to 2592000 seconds, not 1e+300"),
+        ({"seed": 2**64}, f"seed: must be from 0 to 4294967295, not {2**64}"),
+    ],
+)
+def test_a_number_that_no_message_holds_is_refused_with_what_is_allowed(
+    client: Client, service: FakeService, wrong: dict[str, Any], allowed: str
+) -> None:
+    with pytest.raises(errors.InvalidArgumentError, match=re.escape(allowed)) as caught:
+        client.explain(canned.png(), model="small", methods="saliency", **wrong)
+    assert caught.value.violations[0].field == allowed.partition(":")[0]
+    assert "Explain" not in service.requests
 
 
 def test_a_call_that_found_no_server_is_repeated_with_the_same_request_id(
