@@ -91,7 +91,7 @@ class Client:
             timeout_s: how long the work may take; what is not done then fails. None: 600.
             ttl_s: how long the explanation is kept; None: 3600.
             request_id: idempotency key: a second request with the same id and body gives the
-                first one's explanation. None: a new one.
+                first one's explanation. None or empty: a new one.
             fresh: works on it anew. Else an equal request of the last hour, unless the server is
                 set otherwise, gives its answer at once, and the result says that it is `reused`.
             deterministic: shares no batch with other requests, so that the same worker gives the

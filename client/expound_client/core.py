@@ -67,7 +67,7 @@ def explain_request(
         inputs=to_inputs(images),
         methods=[to_method(method, f"methods[{i}]") for i, method in enumerate(methods)],
         target=to_target(target),
-        request_id=uuid.uuid4().hex if request_id is None else request_id,
+        request_id=request_id or uuid.uuid4().hex,
         fresh=fresh,
         deterministic=deterministic,
         output=explanation_pb2.OutputOptions(

@@ -110,6 +110,12 @@ def test_each_call_has_a_request_id_of_its_own(client: Client, service: FakeServ
     assert first and second and first != second
 
 
+def test_an_empty_request_id_is_none(client: Client, service: FakeService) -> None:
+    client.explain(canned.png(), model="small", methods="saliency", request_id="")
+    (sent,) = service.requests["Explain"]
+    assert getattr(sent, "request_id", "")
+
+
 @pytest.mark.parametrize(
     ("wrong", "allowed"),
     [
