@@ -75,6 +75,26 @@ def test_true_labels_of_other_images_are_refused(
     assert "Explain" not in service.requests
 
 
+@pytest.mark.parametrize("name", ["runs[a]", "x[/b]", ":cat:"])
+def test_a_folder_is_printed_letter_for_letter(
+    expound: Expound, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert expound("explain", "photo.png", "-m", "saliency", "--out", name) == 0
+    assert f"3 files in {name}: " in capsys.readouterr().out
+
+
+def test_cards_are_printed_letter_for_letter(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.card.name = "models/a[/b]"
+    service.card.version = "1[c]"
+    assert expound("models") == 0
+    assert expound("methods", "--model", "a[/b]") == 0
+    listed, _, told = capsys.readouterr().out.partition("a[/b], version 1[c]: in words")
+    assert "a[/b]" in listed and "1[c]" in listed
+    assert "saliency" in told
+
+
 def test_explain_sends_what_its_options_say(expound: Expound, service: FakeService) -> None:
     lime = "lime:n_samples=200,segmentation.slic.n_segments=40,baseline=blur,key=mine"
     tunnel = "saliency:noise_tunnel.type=smoothgrad_sq,noise_tunnel.n_samples=16,absolute=no"

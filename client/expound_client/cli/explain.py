@@ -5,11 +5,11 @@ from contextlib import suppress
 from pathlib import Path
 
 import click
-from rich.console import Console
 
 from expound.v1 import method_pb2
 from expound_client.aio import AsyncClient
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.console import plain_console
 from expound_client.cli.interrupts import run
 from expound_client.cli.method_option import MethodOption
 from expound_client.cli.outputs import result_table, write
@@ -81,7 +81,7 @@ def explain(
     )
     # Ctrl-C is a cancel of the task then, and never an exception in the midst of gRPC.
     result = run(explained)
-    console = Console()
+    console = plain_console()
     console.print(result_table(result, images))
     for key, error in result.errors.items():
         click.echo(f"{key} failed: {error}", err=True)

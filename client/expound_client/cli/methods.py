@@ -5,13 +5,13 @@ from typing import cast
 
 import click
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from expound import parameters
 from expound.v1 import method_pb2
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.console import plain_console
 from expound_client.cli.method_option import members
 from expound_client.method import choices
 from expound_client.methods import METHODS
@@ -31,7 +31,7 @@ _PARTS = (method_pb2.Segmentation, method_pb2.Baseline, method_pb2.NoiseTunnel)
 @connection_options
 def methods(connection: Connection, model: str | None) -> None:
     """List the methods with their parameters, defaults and ranges."""
-    console = Console()
+    console = plain_console()
     if model is None:
         console.print(_catalogue())
         console.print(_parts())

@@ -1,10 +1,10 @@
 """`expound models`: which models can be explained."""
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.console import plain_console
 
 
 @click.command()
@@ -24,4 +24,4 @@ def models(connection: Connection) -> None:
             card.device,
             card.dtype,
         )
-    Console().print(table if cards else "No live worker serves a model.")
+    plain_console().print(table if cards else "No live worker serves a model.")

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.progress import TimeElapsedColumn as Elapsed
 
 from expound_client.aio import AsyncExplanation
+from expound_client.cli.console import plain_console
 from expound_client.events import (
     Event,
     MethodProgressed,
@@ -24,7 +25,7 @@ _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "yell
 async def follow(explanation: AsyncExplanation) -> None:
     """Shows the progress of an explanation until it ends."""
     async with aclosing(explanation.watch()) as events:
-        with ProgressBars(Console(stderr=True), list(explanation.methods)) as bars:
+        with ProgressBars(plain_console(stderr=True), list(explanation.methods)) as bars:
             async for event in events:
                 bars.show(event)
 
@@ -69,7 +70,7 @@ class ProgressBars:
                 for number, prediction in enumerate(predictions, 1):
                     best = prediction.classes[0]
                     text = f"image {number}: {best.label}, {best.probability:.1%}"
-                    self._progress.console.print(text, markup=False, highlight=False)
+                    self._progress.console.print(text, highlight=False)
             case StateChanged():
                 pass  # The bars of the methods tell it all.
 
