@@ -74,7 +74,9 @@ class MethodProgressed:
         key: key of the method.
         progress: how far it is.
         partials: the maps as they stand, of the inputs that are under way; they can be drawn like
-            any other. Empty for methods that cannot tell them early.
+            any other. Empty for methods that cannot tell them early. An input's segments come with
+            its first partial map alone: a watch that begins behind it gives weights, and `values`
+            and pictures raise ExpoundError.
     """
 
     sequence: int
