@@ -1,9 +1,11 @@
 """The calls of the asyncio client: I/O, and nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 from grpc import aio
 
 from expound.v1 import (
@@ -21,6 +23,8 @@ from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
 from expound_client.watch import Watch
 
+_Answer = TypeVar("_Answer")
+
 
 class AsyncCalls:
     """Every rpc as a coroutine, with its deadline and our errors."""
@@ -35,29 +39,22 @@ class AsyncCalls:
     async def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
         """Sends a request; waits as long as it says, and then as long as any call."""
         timeout_s = self._timeout_s + core.wait_s(request)
-        with translated():
-            return await self._explanations.Explain(
-                request, timeout=timeout_s, metadata=self._metadata()
-            )
+        return await self._call(self._explanations.Explain, request, timeout_s)
 
     async def get(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation without its maps."""
-        with translated():
-            return await self._explanations.GetExplanation(
-                core.get_request(name, full=False),
-                timeout=self._timeout_s,
-                metadata=self._metadata(),
-            )
+        return await self._call(
+            self._explanations.GetExplanation, core.get_request(name, full=False)
+        )
 
     async def fetch(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation with its maps, also through an outage of the servers."""
+        request = core.get_request(name, full=True)
         retries = Retries()
         while True:
             try:
                 return await self._explanations.GetExplanation(
-                    core.get_request(name, full=True),
-                    timeout=self._timeout_s,
-                    metadata=self._metadata(),
+                    request, timeout=self._timeout_s, metadata=self._metadata()
                 )
             except grpc.RpcError as error:
                 pause_s = retries.pause_s(error)
@@ -66,32 +63,19 @@ class AsyncCalls:
     async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
         request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
-        while True:
-            with translated():
-                page = await self._explanations.ListExplanations(
-                    request, timeout=self._timeout_s, metadata=self._metadata()
-                )
+        async for page in self._pages(self._explanations.ListExplanations, request):
             for explanation in page.explanations:
                 yield explanation
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     async def cancel(self, name: str) -> explanation_pb2.Explanation:
         """Cancels an explanation."""
         request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
-        with translated():
-            return await self._explanations.CancelExplanation(
-                request, timeout=self._timeout_s, metadata=self._metadata()
-            )
+        return await self._call(self._explanations.CancelExplanation, request)
 
     async def delete(self, name: str) -> None:
         """Deletes an explanation."""
         request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
-        with translated():
-            await self._explanations.DeleteExplanation(
-                request, timeout=self._timeout_s, metadata=self._metadata()
-            )
+        await self._call(self._explanations.DeleteExplanation, request)
 
     async def watch(self, watch: Watch) -> AsyncGenerator[Event, None]:
         """Yields the events of a watch to its end, over as many streams as it takes."""
@@ -115,25 +99,15 @@ class AsyncCalls:
     async def models(self) -> AsyncIterator[Model]:
         """Yields the cards of all models, without labels and layers."""
         request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
-        while True:
-            with translated():
-                page = await self._models.ListModels(
-                    request, timeout=self._timeout_s, metadata=self._metadata()
-                )
+        async for page in self._pages(self._models.ListModels, request):
             for card in page.models:
                 yield Model.from_proto(card)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     async def model(self, name: str) -> Model:
         """Gets the card of a model."""
-        with translated():
-            return Model.from_proto(
-                await self._models.GetModel(
-                    core.get_model_request(name), timeout=self._timeout_s, metadata=self._metadata()
-                )
-            )
+        return Model.from_proto(
+            await self._call(self._models.GetModel, core.get_model_request(name))
+        )
 
     async def card(self, name: str, version: str = "") -> Model | None:
         """The card of a model for pictures, asked for once; None where it cannot be had.
@@ -147,3 +121,25 @@ class AsyncCalls:
             except ExpoundError:
                 return known
         return self._cards[name]
+
+    async def _call(
+        self,
+        rpc: Callable[..., Awaitable[_Answer]],
+        request: Message,
+        timeout_s: float | None = None,
+    ) -> _Answer:
+        """Makes one call, which may take as long as any where nothing else is said."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        with translated():
+            return await rpc(request, timeout=timeout_s, metadata=self._metadata())
+
+    async def _pages(
+        self, rpc: Callable[..., Awaitable[core.Page]], request: core.ListRequest
+    ) -> AsyncIterator[core.Page]:
+        """Yields every page of a list."""
+        while True:
+            page = await self._call(rpc, request)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return

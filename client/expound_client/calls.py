@@ -1,9 +1,11 @@
 """The calls of the blocking client: I/O, and nothing else."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import TypeVar
 
 import grpc
+from google.protobuf.message import Message
 
 from expound.v1 import (
     explanation_pb2,
@@ -20,6 +22,8 @@ from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
 from expound_client.watch import Watch
 
+_Answer = TypeVar("_Answer")
+
 
 class Calls:
     """Every rpc as a blocking function, with its deadline and our errors."""
@@ -34,27 +38,20 @@ class Calls:
     def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
         """Sends a request; waits as long as it says, and then as long as any call."""
         timeout_s = self._timeout_s + core.wait_s(request)
-        with translated():
-            return self._explanations.Explain(request, timeout=timeout_s, metadata=self._metadata())
+        return self._call(self._explanations.Explain, request, timeout_s)
 
     def get(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation without its maps."""
-        with translated():
-            return self._explanations.GetExplanation(
-                core.get_request(name, full=False),
-                timeout=self._timeout_s,
-                metadata=self._metadata(),
-            )
+        return self._call(self._explanations.GetExplanation, core.get_request(name, full=False))
 
     def fetch(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation with its maps, also through an outage of the servers."""
+        request = core.get_request(name, full=True)
         retries = Retries()
         while True:
             try:
                 return self._explanations.GetExplanation(
-                    core.get_request(name, full=True),
-                    timeout=self._timeout_s,
-                    metadata=self._metadata(),
+                    request, timeout=self._timeout_s, metadata=self._metadata()
                 )
             except grpc.RpcError as error:
                 pause_s = retries.pause_s(error)
@@ -63,31 +60,18 @@ class Calls:
     def list(self) -> Iterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
         request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
-        while True:
-            with translated():
-                page = self._explanations.ListExplanations(
-                    request, timeout=self._timeout_s, metadata=self._metadata()
-                )
+        for page in self._pages(self._explanations.ListExplanations, request):
             yield from page.explanations
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     def cancel(self, name: str) -> explanation_pb2.Explanation:
         """Cancels an explanation."""
         request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
-        with translated():
-            return self._explanations.CancelExplanation(
-                request, timeout=self._timeout_s, metadata=self._metadata()
-            )
+        return self._call(self._explanations.CancelExplanation, request)
 
     def delete(self, name: str) -> None:
         """Deletes an explanation."""
         request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
-        with translated():
-            self._explanations.DeleteExplanation(
-                request, timeout=self._timeout_s, metadata=self._metadata()
-            )
+        self._call(self._explanations.DeleteExplanation, request)
 
     def watch(self, watch: Watch) -> Iterator[Event]:
         """Yields the events of a watch to its end, over as many streams as it takes."""
@@ -110,24 +94,12 @@ class Calls:
     def models(self) -> Iterator[Model]:
         """Yields the cards of all models, without labels and layers."""
         request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
-        while True:
-            with translated():
-                page = self._models.ListModels(
-                    request, timeout=self._timeout_s, metadata=self._metadata()
-                )
+        for page in self._pages(self._models.ListModels, request):
             yield from map(Model.from_proto, page.models)
-            request.page_token = page.next_page_token
-            if not request.page_token:
-                return
 
     def model(self, name: str) -> Model:
         """Gets the card of a model."""
-        with translated():
-            return Model.from_proto(
-                self._models.GetModel(
-                    core.get_model_request(name), timeout=self._timeout_s, metadata=self._metadata()
-                )
-            )
+        return Model.from_proto(self._call(self._models.GetModel, core.get_model_request(name)))
 
     def card(self, name: str, version: str = "") -> Model | None:
         """The card of a model for pictures, asked for once; None where it cannot be had.
@@ -141,3 +113,22 @@ class Calls:
             except ExpoundError:
                 return known
         return self._cards[name]
+
+    def _call(
+        self, rpc: Callable[..., _Answer], request: Message, timeout_s: float | None = None
+    ) -> _Answer:
+        """Makes one call, which may take as long as any where nothing else is said."""
+        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        with translated():
+            return rpc(request, timeout=timeout_s, metadata=self._metadata())
+
+    def _pages(
+        self, rpc: Callable[..., core.Page], request: core.ListRequest
+    ) -> Iterator[core.Page]:
+        """Yields every page of a list."""
+        while True:
+            page = self._call(rpc, request)
+            yield page
+            request.page_token = page.next_page_token
+            if not request.page_token:
+                return

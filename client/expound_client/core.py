@@ -24,6 +24,15 @@ MethodLike: TypeAlias = str | Method | method_pb2.Method
 """A method: its name, for one with the defaults of the contract; a class of `methods`; or the
 contract's own message."""
 
+ListRequest: TypeAlias = (
+    explanation_service_pb2.ListExplanationsRequest | model_service_pb2.ListModelsRequest
+)
+Page = TypeVar(
+    "Page",
+    explanation_service_pb2.ListExplanationsResponse,
+    model_service_pb2.ListModelsResponse,
+)
+
 _Value = TypeVar("_Value")
 
 DEFAULT_ADDRESS = "localhost:50051"
