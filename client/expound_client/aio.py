@@ -20,6 +20,7 @@ from expound_client.models import Model
 from expound_client.results import ExplanationResult
 from expound_client.security import FilePath, Token, channel_credentials
 from expound_client.targets import Target
+from expound_client.time_limit import TimeLimit
 
 
 class AsyncExplanation(Handle):
@@ -38,8 +39,9 @@ class AsyncExplanation(Handle):
         self, after_sequence: int = 0, *, timeout_s: float | None = None, values: bool = False
     ) -> AsyncGenerator[Event, None]:
         """Yields its events as they happen; see `Explanation.watch`."""
-        card = await self._calls.card(self.model)
-        watch = self._open_watch(card, after_sequence, timeout_s=timeout_s, values=values)
+        limit = TimeLimit(timeout_s)
+        card = await self._calls.card(self.model, limit)
+        watch = self._open_watch(card, after_sequence, limit=limit, values=values)
         async with aclosing(self._calls.watch(watch)) as events:
             async for event in events:
                 yield self._notice(event)
@@ -48,15 +50,18 @@ class AsyncExplanation(Handle):
         self, timeout_s: float | None = None, *, partial: bool = False
     ) -> ExplanationResult:
         """Waits for its end, and gives what it holds; see `Explanation.result`."""
+        limit = TimeLimit(timeout_s)
         if not self._is_whole():
             try:
                 async for _ in self.watch(timeout_s=timeout_s):
                     pass
+                self._renew(await self._calls.fetch(self.name, limit))
             except DeadlineExceededError:
                 if not partial:
                     raise
-            self._renew(await self._calls.fetch(self.name))
-        card = await self._calls.card(self.model, self._model_version)
+                limit = TimeLimit(self._calls.timeout_s)
+                self._renew(await self._calls.fetch(self.name, limit))
+        card = await self._calls.card(self.model, limit, self._model_version)
         return self._conclude(card, partial=partial)
 
     async def cancel(self) -> None:

@@ -20,6 +20,7 @@ from expound_client.events import Event
 from expound_client.models import Model
 from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
+from expound_client.time_limit import TimeLimit
 from expound_client.watch import Watch
 
 _Answer = TypeVar("_Answer")
@@ -29,7 +30,7 @@ class Calls:
     """Every rpc as a blocking function, with its deadline and our errors."""
 
     def __init__(self, channel: grpc.Channel, timeout_s: float, token: Token | None) -> None:
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s
         self._metadata = call_metadata(token)
         self._explanations = explanation_service_pb2_grpc.ExplanationServiceStub(channel)
         self._models = model_service_pb2_grpc.ModelServiceStub(channel)
@@ -37,25 +38,25 @@ class Calls:
 
     def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
         """Sends a request; waits as long as it says, and then as long as any call."""
-        timeout_s = self._timeout_s + core.wait_s(request)
+        timeout_s = self.timeout_s + core.wait_s(request)
         return self._call(self._explanations.Explain, request, timeout_s)
 
     def get(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation without its maps."""
         return self._call(self._explanations.GetExplanation, core.get_request(name, full=False))
 
-    def fetch(self, name: str) -> explanation_pb2.Explanation:
+    def fetch(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
         """Gets an explanation with its maps, also through an outage of the servers."""
         request = core.get_request(name, full=True)
         retries = Retries()
         while True:
             try:
                 return self._explanations.GetExplanation(
-                    request, timeout=self._timeout_s, metadata=self._metadata()
+                    request, timeout=limit.left_s(self.timeout_s), metadata=self._metadata()
                 )
             except grpc.RpcError as error:
                 pause_s = retries.pause_s(error)
-            time.sleep(pause_s)
+            time.sleep(limit.left_s(pause_s))
 
     def list(self) -> Iterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
@@ -97,11 +98,13 @@ class Calls:
         for page in self._pages(self._models.ListModels, request):
             yield from map(Model.from_proto, page.models)
 
-    def model(self, name: str) -> Model:
+    def model(self, name: str, timeout_s: float | None = None) -> Model:
         """Gets the card of a model."""
-        return Model.from_proto(self._call(self._models.GetModel, core.get_model_request(name)))
+        return Model.from_proto(
+            self._call(self._models.GetModel, core.get_model_request(name), timeout_s)
+        )
 
-    def card(self, name: str, version: str = "") -> Model | None:
+    def card(self, name: str, limit: TimeLimit, version: str = "") -> Model | None:
         """The card of a model for pictures, asked for once; None where it cannot be had.
 
         A known card of another version is asked for again.
@@ -109,7 +112,7 @@ class Calls:
         known = self._cards.get(name)
         if known is None or (version and known.version != version):
             try:
-                self._cards[name] = self.model(name)
+                self._cards[name] = self.model(name, limit.left_s(self.timeout_s))
             except ExpoundError:
                 return known
         return self._cards[name]
@@ -118,7 +121,7 @@ class Calls:
         self, rpc: Callable[..., _Answer], request: Message, timeout_s: float | None = None
     ) -> _Answer:
         """Makes one call, which may take as long as any where nothing else is said."""
-        timeout_s = self._timeout_s if timeout_s is None else timeout_s
+        timeout_s = self.timeout_s if timeout_s is None else timeout_s
         with translated():
             return rpc(request, timeout=timeout_s, metadata=self._metadata())
 

@@ -14,6 +14,7 @@ from expound_client.events import Event, EventReader, StateChanged
 from expound_client.images import SeenImages
 from expound_client.models import Model
 from expound_client.results import ExplanationResult, State
+from expound_client.time_limit import TimeLimit
 from expound_client.watch import Watch
 
 _ENDED = {
@@ -70,13 +71,13 @@ class Handle:
         return self._answer.provenance.model_version
 
     def _open_watch(
-        self, card: Model | None, after_sequence: int, *, timeout_s: float | None, values: bool
+        self, card: Model | None, after_sequence: int, *, limit: TimeLimit, values: bool
     ) -> Watch:
         return Watch(
             self.name,
             EventReader(self.methods, SeenImages(self._sources, card)),
             after_sequence=after_sequence,
-            timeout_s=timeout_s,
+            limit=limit,
             values=values,
         )
 
@@ -132,8 +133,9 @@ class Explanation(Handle):
             ExplanationNotFoundError: it was deleted.
             UnavailableError: no server could be reached for a minute.
         """
-        card = self._calls.card(self.model)
-        watch = self._open_watch(card, after_sequence, timeout_s=timeout_s, values=values)
+        limit = TimeLimit(timeout_s)
+        card = self._calls.card(self.model, limit)
+        watch = self._open_watch(card, after_sequence, limit=limit, values=values)
         for event in self._calls.watch(watch):
             yield self._notice(event)
 
@@ -143,7 +145,7 @@ class Explanation(Handle):
         Args:
             timeout_s: how long to wait at most; None: to the end.
             partial: give what there is, instead of raising, when a method failed, or when the
-                time is over.
+                time is over; to get it may then take as long again as a single call.
 
         Raises:
             DeadlineExceededError: it had not ended after `timeout_s`.
@@ -152,15 +154,18 @@ class Explanation(Handle):
             ExplanationNotFoundError: it was deleted.
             UnavailableError: no server could be reached for a minute.
         """
+        limit = TimeLimit(timeout_s)
         if not self._is_whole():
             try:
                 for _ in self.watch(timeout_s=timeout_s):
                     pass
+                self._renew(self._calls.fetch(self.name, limit))
             except DeadlineExceededError:
                 if not partial:
                     raise
-            self._renew(self._calls.fetch(self.name))
-        card = self._calls.card(self.model, self._model_version)
+                limit = TimeLimit(self._calls.timeout_s)
+                self._renew(self._calls.fetch(self.name, limit))
+        card = self._calls.card(self.model, limit, self._model_version)
         return self._conclude(card, partial=partial)
 
     def cancel(self) -> None:

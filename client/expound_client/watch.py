@@ -1,7 +1,5 @@
 """Where a watch stands, and whether one that broke is taken up again."""
 
-import time
-
 import grpc
 
 from expound.v1 import explanation_pb2, explanation_service_pb2
@@ -9,6 +7,7 @@ from expound_client.core import explanation_name, view
 from expound_client.errors import DeadlineExceededError
 from expound_client.events import Event, EventReader
 from expound_client.retries import Retries
+from expound_client.time_limit import TimeLimit
 
 # One stream ends after this time and is taken up again, so that none lasts for ever unnoticed.
 _STREAM_TIMEOUT_S = 600.0
@@ -26,15 +25,14 @@ class Watch:
         reader: EventReader,
         *,
         after_sequence: int,
-        timeout_s: float | None,
+        limit: TimeLimit,
         values: bool,
     ) -> None:
         self.name = explanation_name(name)
         self._reader = reader
         self._sequence = after_sequence
-        self._timeout_s = timeout_s
+        self._limit = limit
         self._values = values
-        self._end_s = None if timeout_s is None else time.monotonic() + timeout_s
         self._retries = Retries()
 
     def request(self) -> explanation_service_pb2.WatchExplanationRequest:
@@ -45,10 +43,10 @@ class Watch:
 
     def stream_timeout_s(self) -> float:
         """How long the next stream may last. Raises DeadlineExceededError when time is over."""
-        left_s = self._left_s()
-        if left_s <= 0:
+        left_s = self._limit.left_s(_STREAM_TIMEOUT_S)
+        if not left_s:
             raise self._time_is_over()
-        return min(left_s, _STREAM_TIMEOUT_S)
+        return left_s
 
     def read(self, message: explanation_pb2.ExplanationEvent) -> Event | None:
         """Reads one event; None for one seen before, or of a kind that is not known."""
@@ -65,14 +63,11 @@ class Watch:
             ExpoundError: the stream is not to be taken up again.
         """
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-            if self._left_s() <= 0:
+            if not self._limit.left_s():
                 raise self._time_is_over() from error
             self._retries.heard()
             return 0.0
-        return min(self._retries.pause_s(error), max(self._left_s(), 0.0))
-
-    def _left_s(self) -> float:
-        return float("inf") if self._end_s is None else self._end_s - time.monotonic()
+        return self._limit.left_s(self._retries.pause_s(error))
 
     def _time_is_over(self) -> DeadlineExceededError:
-        return DeadlineExceededError(f"{self.name} was not done within {self._timeout_s:g} s")
+        return DeadlineExceededError(f"{self.name} was not done within {self._limit.seconds:g} s")

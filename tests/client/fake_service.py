@@ -31,6 +31,7 @@ class FakeService(
     Attributes:
         requests: every request that came in, by the name of its rpc, in order.
         authorizations: the metadata `authorization` of every call, in order; "" for none.
+        times_left_s: how long each call might still take when it came in, by the name of its rpc.
         refusals: what the next calls of an rpc are refused with, in order.
         breaks_after: for each next watch, the number of events after which its stream breaks.
         fails: whether lime fails.
@@ -43,6 +44,7 @@ class FakeService(
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
         self.authorizations: list[str] = []
         self.requests: dict[str, list[object]] = {}
+        self.times_left_s: dict[str, list[float]] = {}
         self.refusals: dict[str, list[status_pb2.Status]] = {}
         self.breaks_after: list[int] = []
         self.fails = False
@@ -169,6 +171,7 @@ class FakeService(
     def _admit(self, rpc: str, request: object, context: grpc.ServicerContext) -> None:
         """Notes a call; refuses it if the test said so."""
         self.requests.setdefault(rpc, []).append(request)
+        self.times_left_s.setdefault(rpc, []).append(context.time_remaining())
         metadata = dict(context.invocation_metadata())
         self.authorizations.append(str(metadata.get("authorization", "")))
         if self.refusals.get(rpc):

@@ -92,6 +92,28 @@ async def test_time_limits_failures_and_cancels_are_told(
     await explanation.delete()
 
 
+async def test_the_time_limit_of_a_result_holds_for_all_its_calls(service: FakeService) -> None:
+    async with AsyncClient(service.address, timeout_s=600) as client:
+        explanation = await client.explain(canned.png(), model="small", methods=METHODS)
+        await explanation.result(20)
+    waited = ("GetModel", "WatchExplanation", "GetExplanation")
+    assert all(service.times_left_s[rpc][0] < 25 for rpc in waited)
+
+
+async def test_partial_takes_no_longer_than_one_call_more(service: FakeService) -> None:
+    service.held.clear()
+    # As often as gRPC tries one call, and once again.
+    stopping = status(Reason.SERVER_STOPPING, "stopping", retry_after_s=1)
+    service.refusals["GetExplanation"] = [stopping] * 5
+    async with AsyncClient(service.address, timeout_s=60) as client:
+        explanation = await client.explain(canned.png(), model="small", methods=METHODS)
+        result = await explanation.result(0, partial=True)
+    assert result.state == State.PENDING
+    first_s, *_, last_s = service.times_left_s["GetExplanation"]
+    assert len(service.requests["GetExplanation"]) == 6
+    assert last_s < first_s - 0.5
+
+
 async def test_a_failed_method_is_raised_with_the_results_of_the_others(
     async_client: AsyncClient, service: FakeService
 ) -> None:

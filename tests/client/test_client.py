@@ -182,6 +182,39 @@ def test_partial_gives_what_there_is_when_time_is_over(
     assert list(result.methods) == ["saliency", "lime"]
 
 
+def test_the_time_limit_of_a_result_holds_for_all_its_calls(service: FakeService) -> None:
+    with Client(service.address, timeout_s=600) as client:
+        client.explain(canned.png(), model="small", methods=METHODS).result(20)
+    waited = ("GetModel", "WatchExplanation", "GetExplanation")
+    assert all(service.times_left_s[rpc][0] < 25 for rpc in waited)
+
+
+def test_the_time_limit_of_a_whole_result_holds_for_the_card(service: FakeService) -> None:
+    with Client(service.address, timeout_s=600) as client:
+        client.explain(canned.png(), model="small", methods=METHODS, wait_s=5).result(20)
+    assert service.times_left_s["GetModel"][0] < 25
+
+
+def test_the_time_limit_of_a_watch_holds_for_all_its_calls(service: FakeService) -> None:
+    with Client(service.address, timeout_s=600) as client:
+        list(client.explain(canned.png(), model="small", methods=METHODS).watch(timeout_s=20))
+    assert all(service.times_left_s[rpc][0] < 25 for rpc in ("GetModel", "WatchExplanation"))
+
+
+def test_partial_takes_no_longer_than_one_call_more(service: FakeService) -> None:
+    service.held.clear()
+    # As often as gRPC tries one call, and once again.
+    stopping = status(Reason.SERVER_STOPPING, "stopping", retry_after_s=1)
+    service.refusals["GetExplanation"] = [stopping] * 5
+    with Client(service.address, timeout_s=60) as client:
+        explanation = client.explain(canned.png(), model="small", methods=METHODS)
+        result = explanation.result(0, partial=True)
+    assert result.state == State.PENDING
+    first_s, *_, last_s = service.times_left_s["GetExplanation"]
+    assert len(service.requests["GetExplanation"]) == 6
+    assert last_s < first_s - 0.5
+
+
 def test_waiting_for_a_quick_explanation_takes_one_call(
     client: Client, service: FakeService
 ) -> None:
