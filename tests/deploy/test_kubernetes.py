@@ -1,5 +1,7 @@
 """The Kubernetes manifests: rendered where kubectl is there, valid and hardened in any case."""
 
+import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,10 +13,11 @@ from typing import Any
 import grpc
 import kubernetes_validate
 import pytest
+import redis
 import yaml  # type: ignore[import-untyped]  # the environment has no types of it
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from tests.processes import Process, free_port, wait_until
+from tests.processes import Process, free_port, redis_executable, wait_until
 
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
@@ -103,14 +106,40 @@ def test_nothing_names_a_namespace_or_holds_a_secret(manifests: list[Manifest]) 
         assert manifest["kind"] != "Secret"
 
 
-def test_redis_is_durable_and_never_evicts(manifests: list[Manifest]) -> None:
-    (redis,) = [container for name, container in containers(manifests) if name == "expound-redis"]
-    settings = dict(zip(redis["args"][::2], redis["args"][1::2], strict=True))
-    assert settings["--appendonly"] == "yes"
-    assert settings["--maxmemory-policy"] == "noeviction"
-    password = redis["env"][0]
-    assert settings["--requirepass"] == f"$({password['name']})"
-    assert password["valueFrom"]["secretKeyRef"] == {"name": "expound-redis", "key": "password"}
+def test_redis_is_durable_never_evicts_and_keeps_its_password_to_itself(tmp_path: Path) -> None:
+    (redis_pod,) = [c for name, c in containers(written()) if name == "expound-redis"]
+    (script,) = redis_pod["args"]
+    port, password = free_port(), "a1b2c3"
+    here = script.replace("dir /data\n", f'dir "{tmp_path}"\nport {port}\n')
+    assert here != script
+    path = f"{Path(redis_executable()).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = {redis_pod["env"][0]["name"]: password, "PATH": path}
+    with (
+        Process([*redis_pod["command"], here], environment) as process,
+        redis.Redis(port=port, password=password) as client,
+    ):
+
+        def answers() -> bool:
+            process.check_alive()
+            with contextlib.suppress(redis.ConnectionError):
+                return bool(client.ping())
+            return False
+
+        wait_until(answers, "Redis answering", timeout_s=20)
+        # It has the process of the shell, so that SIGTERM reaches it.
+        assert client.info("server")["process_id"] == process.pid
+        assert password not in Path(f"/proc/{process.pid}/cmdline").read_text()
+        with redis.Redis(port=port) as stranger, pytest.raises(redis.AuthenticationError):
+            stranger.ping()
+        for name, value in {
+            "appendonly": "yes",
+            "appendfsync": "everysec",
+            "save": "",
+            "maxmemory": str(1400 * 1024**2),
+            "maxmemory-policy": "noeviction",
+        }.items():
+            assert client.config_get(name) == {name: value}
+        assert process.stop() == 0
 
 
 @needs_kubectl
