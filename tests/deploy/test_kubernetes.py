@@ -1,7 +1,9 @@
 """The Kubernetes manifests: rendered where kubectl is there, valid and hardened in any case."""
 
+import base64
 import contextlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -9,6 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import grpc
 import kubernetes_validate
@@ -22,20 +25,47 @@ from tests.processes import Process, free_port, redis_executable, wait_until
 ROOT = Path(__file__).parents[2]
 KUBERNETES = ROOT / "deploy" / "kubernetes"
 VERSIONS = ("1.30", kubernetes_validate.latest_version())
-RENDERED = ("base", "overlays/gpu", "overlays/secure")
+RENDERED = ("base", "overlays/gpu", "overlays/secure", "overlays/gpu-secure")
+README = (ROOT / "deploy" / "README.md").read_text().partition("## Kubernetes")[2]
 
 needs_kubectl = pytest.mark.skipif(shutil.which("kubectl") is None, reason="kubectl renders")
 
 Manifest = dict[str, Any]
 
 
-def render(folder: str) -> list[Manifest]:
+def render(folder: str, kubernetes: Path = KUBERNETES) -> list[Manifest]:
     """The objects that `kubectl apply --kustomize` would send."""
     kubectl = subprocess.run(
-        ["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True
+        ["kubectl", "kustomize", kubernetes / folder], capture_output=True, text=True
     )
     assert kubectl.returncode == 0, kubectl.stderr
     return list(yaml.safe_load_all(kubectl.stdout))
+
+
+def render_own(folder: Path) -> list[Manifest]:
+    """The objects of the overlay that the README prints, in a copy of the manifests."""
+    shutil.copytree(KUBERNETES, folder / "kubernetes")
+    own = folder / "kubernetes" / "overlays" / "own"
+    own.mkdir()
+    (example,) = re.findall(r"```yaml\n(.*?)```", README, re.DOTALL)
+    (own / "kustomization.yaml").write_text(example)
+    return render("overlays/own", folder / "kubernetes")
+
+
+def secrets_of(commands: str, folder: Path) -> dict[str, dict[str, str]]:
+    """The Secrets that commands of the README make, by their names; nothing is sent."""
+    dry = 'kubectl() { command kubectl "$@" --dry-run=client --output yaml && echo ---; }\n'
+    shell = subprocess.run(
+        ["bash", "-euc", dry + commands], cwd=folder, capture_output=True, text=True
+    )
+    assert shell.returncode == 0, shell.stderr
+    return {
+        secret["metadata"]["name"]: {
+            key: base64.b64decode(value).decode() for key, value in secret["data"].items()
+        }
+        for secret in yaml.safe_load_all(shell.stdout)
+        if secret
+    }
 
 
 def written() -> list[Manifest]:
@@ -53,6 +83,24 @@ def pods(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
     for manifest in manifests:
         if manifest["kind"] in ("Deployment", "StatefulSet"):
             yield manifest["metadata"]["name"], manifest["spec"]["template"]["spec"]
+
+
+def has_gpu(container: Manifest) -> bool:
+    return "nvidia.com/gpu" in container["resources"]["limits"]
+
+
+def read_keys(container: Manifest) -> dict[str, set[str]]:
+    """The keys that variables of a container take from each Secret."""
+    keys: dict[str, set[str]] = {}
+    for variable in container.get("env", []):
+        if secret := variable.get("valueFrom", {}).get("secretKeyRef"):
+            keys.setdefault(secret["name"], set()).add(secret["key"])
+    return keys
+
+
+def shell_blocks() -> list[str]:
+    """What the README tells to type for Kubernetes."""
+    return re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
 
 
 def containers(manifests: list[Manifest]) -> Iterator[tuple[str, Manifest]]:
@@ -167,8 +215,9 @@ def test_every_config_map_that_is_named_is_there(folder: str) -> None:
 
 
 @needs_kubectl
-def test_the_secure_overlay_gives_the_server_files_that_are_mounted() -> None:
-    (pod,) = [pod for name, pod in pods(render("overlays/secure")) if name == "expound-server"]
+@pytest.mark.parametrize("folder", ["overlays/secure", "overlays/gpu-secure"])
+def test_the_secure_overlays_give_the_server_files_that_are_mounted(folder: str) -> None:
+    (pod,) = [pod for name, pod in pods(render(folder)) if name == "expound-server"]
     (server,) = pod["containers"]
     secrets = {volume["name"] for volume in pod["volumes"] if "secret" in volume}
     folders = [
@@ -183,6 +232,29 @@ def test_the_secure_overlay_gives_the_server_files_that_are_mounted() -> None:
     }
     assert {"EXPOUND_SERVER_TLS_CERTIFICATE", "EXPOUND_SERVER_TENANTS"} <= set(files)
     assert {str(file.parent) for file in files.values()} == set(folders)
+
+
+@needs_kubectl
+def test_the_secrets_of_the_readme_hold_every_file_that_is_mounted(tmp_path: Path) -> None:
+    for name in ("tls.crt", "tls.key", "ca.crt", "tenants.toml", "jwks.json"):
+        (tmp_path / name).write_text(name)
+    (commands,) = [block for block in shell_blocks() if "expound-server-tls" in block]
+    secrets = secrets_of(commands, tmp_path)
+    (pod,) = [pod for name, pod in pods(render_own(tmp_path)) if name == "expound-server"]
+    (server,) = pod["containers"]
+    folders = {mount["name"]: mount["mountPath"] for mount in server["volumeMounts"]}
+    mounted = {
+        f"{folders[volume['name']]}/{key}"
+        for volume in pod["volumes"]
+        if "secret" in volume
+        for key in secrets[volume["secret"]["secretName"]]
+    }
+    # The key set is named by tenants.toml, and stands beside it.
+    assert mounted == {"/etc/expound/tenants/jwks.json"} | {
+        variable["value"]
+        for variable in server["env"]
+        if variable["name"].startswith("EXPOUND_SERVER_")
+    }
 
 
 def test_every_pod_talks_to_those_it_needs_alone(manifests: list[Manifest]) -> None:
@@ -201,10 +273,65 @@ def test_every_pod_talks_to_those_it_needs_alone(manifests: list[Manifest]) -> N
 
 
 @needs_kubectl
-def test_the_gpu_overlay_gives_every_worker_a_gpu() -> None:
-    for name, container in containers(render("overlays/gpu")):
-        has_gpu = "nvidia.com/gpu" in container["resources"]["limits"]
-        assert has_gpu == name.startswith("expound-worker")
+def test_the_secret_of_redis_is_all_that_its_users_read(tmp_path: Path) -> None:
+    (commands,) = [block for block in shell_blocks() if "generic expound-redis" in block]
+    secret = secrets_of(commands.partition("\n\n")[0], tmp_path)["expound-redis"]
+    url = urlsplit(secret["url"])
+    assert url.password == secret["password"] and len(secret["password"]) == 64
+    services = [m for m in render("base") if m["kind"] == "Service"]
+    (port,) = [
+        s["spec"]["ports"][0]["port"] for s in services if s["metadata"]["name"] == url.hostname
+    ]
+    assert url.port == port
+    assert {name: read_keys(container) for name, container in containers(render("base"))} == {
+        "expound-redis": {"expound-redis": {"password"}},
+        "expound-server": {"expound-redis": {"url"}},
+        "expound-worker-gradient": {"expound-redis": {"url"}},
+        "expound-worker-perturbation": {"expound-redis": {"url"}},
+    }
+
+
+@needs_kubectl
+def test_a_redis_of_ones_own_takes_the_place_of_that_of_the_base(tmp_path: Path) -> None:
+    manifests = render_own(tmp_path)
+    assert not [m for m in manifests if m["metadata"]["name"] == "expound-redis"]
+    for name, container in containers(manifests):
+        assert read_keys(container) == {"expound-redis": {"url"}}, name
+    policies = [manifest for manifest in manifests if manifest["kind"] == "NetworkPolicy"]
+    assert {policy["metadata"]["name"] for policy in policies} == {
+        "expound-server",
+        "expound-worker",
+    }
+    for policy in policies:
+        to_redis, to_names = policy["spec"]["egress"]
+        assert to_redis == {
+            "to": [{"ipBlock": {"cidr": "192.0.2.10/32"}}],
+            "ports": [{"port": 6379}],
+        }
+        assert {port["port"] for port in to_names["ports"]} == {53}
+
+
+@needs_kubectl
+def test_an_overlay_of_ones_own_has_all_components_at_once(tmp_path: Path) -> None:
+    manifests = render_own(tmp_path)
+    for manifest in manifests:
+        kubernetes_validate.validate(manifest, VERSIONS[-1], strict=True)
+    images = {container["image"] for _, container in containers(manifests)}
+    assert images == {f"registry.example.org/expound-{part}:0.1.0" for part in ("server", "worker")}
+    assert {name: has_gpu(container) for name, container in containers(manifests)} == {
+        "expound-server": False,
+        "expound-worker-gradient": True,
+        "expound-worker-perturbation": True,
+    }
+    (server,) = [c for name, c in containers(manifests) if name == "expound-server"]
+    assert "EXPOUND_SERVER_TLS_CLIENT_CA" in {variable["name"] for variable in server["env"]}
+
+
+@needs_kubectl
+@pytest.mark.parametrize("folder", ["overlays/gpu", "overlays/gpu-secure"])
+def test_the_gpu_overlays_give_every_worker_a_gpu(folder: str) -> None:
+    for name, container in containers(render(folder)):
+        assert has_gpu(container) == name.startswith("expound-worker")
 
 
 def test_every_selector_finds_its_pods(manifests: list[Manifest]) -> None:
