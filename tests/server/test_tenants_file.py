@@ -1,18 +1,36 @@
 """tenants.toml: what it says, and how it is refused."""
 
+import asyncio
 import json
 import re
+import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
 
+import grpc
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from jwt.algorithms import ECAlgorithm
 
+from expound.v1.model_service_pb2 import ListModelsRequest
+from expound.v1.model_service_pb2_grpc import ModelServiceStub
 from expound_server.app import App
 from expound_server.settings import Settings, SettingsError
 from expound_server.tenants import JwtRules, Limits, read_tenants
-from tests.server.tenants import RADIOLOGY, token_hash, two_tenants
+from tests.certificates import Authority
+from tests.server.hand_worker import HandWorker
+from tests.server.server_process import address_of, server_process
+from tests.server.tenants import RADIOLOGY, bearer, serving, token_hash, two_tenants
 
 HASH = token_hash(RADIOLOGY)
+README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
+PLACEHOLDER = "SHA-256 OF THE TOKEN"
+
+
+def readme(language: str) -> list[str]:
+    """The code blocks of the section on who may call."""
+    section = README.partition("## Who may call")[2].partition("\n## ")[0]
+    return re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
 
 
 def _file(folder: Path, content: str) -> Path:
@@ -41,19 +59,59 @@ def test_limits_of_a_tenant_are_its_own_and_else_those_of_all(tmp_path: Path) ->
 
 
 def test_the_file_of_the_readme_is_right(tmp_path: Path) -> None:
-    readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
-    (example,) = re.findall(r"```toml\n(.*?)```", readme, re.DOTALL)
-    tenants = read_tenants(_file(tmp_path, example))
+    tenants = read_tenants(_file(tmp_path, "".join(readme("toml")).replace(PLACEHOLDER, HASH)))
     assert tenants.tenant("radiology").limits == Limits(100, 3000, 100_000, 2_000_000_000)
+    assert tenants.token_hashes == {HASH: "radiology"}
+    assert tenants.certificates == {"scanner.example.org": "scanners"}
     assert tenants.jwt == JwtRules(
         tmp_path / "jwks.json", "https://issuer.example.org", "expound", ("RS256", "ES256")
     )
 
 
+def test_the_file_of_the_readme_is_refused_until_it_has_a_hash(tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="number 1 is not 64 small"):
+        read_tenants(_file(tmp_path, readme("toml")[0]))
+
+
+async def test_a_server_lets_in_the_token_that_the_command_of_the_readme_makes(
+    settings: Settings, worker: HandWorker, tmp_path: Path
+) -> None:
+    (command,) = [block for block in readme("sh") if "sha256sum" in block]
+    printed = await asyncio.to_thread(
+        subprocess.check_output, ["bash", "-euc", command], cwd=tmp_path, text=True
+    )
+    file = readme("toml")[0].replace(PLACEHOLDER, printed.split()[0])
+    token = (tmp_path / "token").read_text().strip()
+    async with serving(settings, tmp_path, file) as server:
+        call = server.models.ListModels
+        assert (await call(ListModelsRequest(), metadata=bearer(token))).models
+        with pytest.raises(grpc.aio.AioRpcError, match="the token is not one that is known"):
+            await call(ListModelsRequest(), metadata=bearer("foo"))
+
+
+async def test_a_server_lets_in_the_certificate_of_the_readme(
+    redis_url: str, worker: HandWorker, tmp_path: Path
+) -> None:
+    authority = Authority(tmp_path)
+    own, scanner = authority.issue("127.0.0.1"), authority.issue("scanner.example.org")
+    key = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{**key, "kid": "first"}]}))
+    file = _file(tmp_path, "".join(readme("toml")).replace(PLACEHOLDER, HASH))
+    options = ["--tls-certificate", str(own.chain), "--tls-key", str(own.key)]
+    options += ["--tls-client-ca", str(authority.file), "--tenants", str(file)]
+    credentials = grpc.ssl_channel_credentials(
+        authority.file.read_bytes(), scanner.key.read_bytes(), scanner.chain.read_bytes()
+    )
+    with server_process(redis_url, *options) as process:
+        address = await asyncio.to_thread(address_of, process)
+        async with grpc.aio.secure_channel(address, credentials) as channel:
+            answer = await ModelServiceStub(channel).ListModels(ListModelsRequest(), timeout=20)
+    assert answer.models
+
+
 def test_the_readme_names_every_variable() -> None:
-    readme = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
     for setting in fields(Settings):
-        assert f"`{setting.metadata['variable']}`" in readme
+        assert f"`{setting.metadata['variable']}`" in README
 
 
 def test_no_hash_of_a_token_is_shown(tmp_path: Path) -> None:
