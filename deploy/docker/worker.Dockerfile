@@ -6,14 +6,16 @@ FROM ${PYTHON} AS build
 RUN pip install --no-cache-dir uv==0.13.8 && python -m venv --without-pip /opt/expound
 WORKDIR /build
 COPY pyproject.toml requirements.lock ./
-# uv takes the versions of the lock, and checks every download against its hashes.
+# uv takes the versions of the lock, of build backends too, and checks downloads against its hashes.
 RUN uv pip install --no-config --no-cache --compile-bytecode --python /opt/expound \
-      --requirements pyproject.toml --extra worker --constraints requirements.lock
+      --requirements pyproject.toml --extra worker --constraints requirements.lock \
+      --build-constraints requirements.lock
 COPY README.md LICENSE ./
 COPY protos protos
 COPY worker worker
 # Only the folders that are here get into the wheel: the contract and the worker.
-RUN uv pip install --no-config --no-cache --compile-bytecode --python /opt/expound --no-deps .
+RUN uv pip install --no-config --no-cache --compile-bytecode --python /opt/expound --no-deps \
+      --build-constraints requirements.lock .
 
 FROM ${PYTHON}
 COPY --from=build /opt/expound /opt/expound

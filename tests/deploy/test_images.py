@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -78,6 +79,19 @@ class TestEveryImage:
         wanted = requirements(image, tmp_path)
         assert wanted.items() <= lock.items()
         assert bool(HEAVY & wanted.keys()) == (image == "worker")
+
+
+@pytest.mark.parametrize("image", ["server", "worker"])
+def test_what_builds_is_of_the_lock_too(image: str) -> None:
+    installs = [rest for word, rest in instructions(image) if word == "RUN" and "uv pip" in rest]
+    assert len(installs) == 2
+    for install in installs:
+        assert "--build-constraints requirements.lock" in install
+    build = tomllib.loads((ROOT / "pyproject.toml").read_text())["build-system"]
+    lock = (ROOT / "requirements.lock").read_text()
+    for requirement in build["requires"]:
+        name = re.split(r"[^\w-]", requirement)[0]
+        assert re.search(rf"^{name}==", lock, re.MULTILINE)
 
 
 def test_the_build_context_leaves_out_all_but_what_is_copied() -> None:
