@@ -18,12 +18,21 @@ _FILE = click.Path(exists=True, dir_okay=False, resolve_path=True, path_type=Pat
 _FOLDER = click.Path(file_okay=False, resolve_path=True, path_type=Path)
 
 
-@click.command()
+@click.command(context_settings={"help_option_names": ["-h", "--help"]})
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=50051, show_default=True, help="Port to listen on; 0: a free one.")
-@click.option("--models", type=_FILE, envvar="EXPOUND_MODELS", help="The worker's models.toml.")
 @click.option(
-    "--redis-url", envvar="EXPOUND_REDIS_URL", help="A running Redis to use; none: one is started."
+    "--models",
+    type=_FILE,
+    envvar="EXPOUND_MODELS",
+    show_envvar=True,
+    help="The worker's models.toml.",
+)
+@click.option(
+    "--redis-url",
+    envvar="EXPOUND_REDIS_URL",
+    show_envvar=True,
+    help="A running Redis to use; none: one is started.",
 )
 @click.option(
     "--data-dir",

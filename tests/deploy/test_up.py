@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,16 @@ def test_a_redis_that_was_given_is_used_and_its_url_kept_secret(
             assert "hidden" not in (process / "cmdline").read_text()
         assert "hidden" not in up.output()
         assert "started redis" not in up.output()
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+def test_help_names_the_variables(option: str) -> None:
+    command = [sys.executable, "-m", "expound_client.cli", "up", option]
+    up = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert up.returncode == 0, up.stderr
+    assert up.stdout.startswith("Usage: expound up ")
+    for name in ("EXPOUND_MODELS", "EXPOUND_REDIS_URL"):
+        assert name in up.stdout
 
 
 def test_verbose_prints_what_the_parts_log(tmp_path: Path) -> None:
