@@ -32,9 +32,9 @@ check: .venv/ready
 	$(BIN)/lint-imports
 	$(BIN)/pytest --quiet tests/protos/test_lint.py tests/protos/test_stubs.py
 
-# Kills, loses and breaks what it can, in real processes.
+# Kills, loses and breaks what it can, in real processes; all that is long is in here.
 faults: .venv/ready
-	$(BIN)/pytest tests/faults -m "long or not long"
+	$(BIN)/pytest tests/faults tests/server/test_fuzz.py -m "long or not long"
 
 # Mixed load for MINUTES while a worker or a server is killed every 20 s.
 MINUTES ?= 10
