@@ -5,12 +5,12 @@ shared and noisy: each row compares things that were measured in turns in one ru
 is the ratio.
 """
 
-import argparse
 import json
 import os
 import platform
 from pathlib import Path
 
+import click
 import torch
 
 from expound_client import Client, Support
@@ -43,17 +43,16 @@ BENCHMARKS = {
 }
 
 
-def main() -> None:
+@click.command(help=__doc__)
+@click.argument("benchmarks", nargs=-1, type=click.Choice([*BENCHMARKS]))
+def main(benchmarks: tuple[str, ...]) -> None:
     """Runs the chosen benchmarks, or all."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("benchmarks", nargs="*", choices=[*BENCHMARKS, []], default=[])
-    chosen = parser.parse_args().benchmarks or list(BENCHMARKS)
     tables: list[Table] = []
     # The floors are measured under the worker's own conditions.
     keep_freed_memory()
     with Service() as service:
         wait_until(lambda: _probed(service), "the models being probed", 300)
-        for name in chosen:
+        for name in benchmarks or BENCHMARKS:
             for table in BENCHMARKS[name](service):
                 table.print()
                 tables.append(table)
@@ -85,4 +84,4 @@ def _machine() -> str:
 
 
 if __name__ == "__main__":
-    main()
+    main(prog_name="python -m tests.bench")
