@@ -273,6 +273,7 @@ def test_every_pod_talks_to_those_it_needs_alone(manifests: list[Manifest]) -> N
 
 
 @needs_kubectl
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the password")
 def test_the_secret_of_redis_is_all_that_its_users_read(tmp_path: Path) -> None:
     (commands,) = [block for block in shell_blocks() if "generic expound-redis" in block]
     secret = secrets_of(commands.partition("\n\n")[0], tmp_path)["expound-redis"]

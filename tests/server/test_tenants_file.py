@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+import shutil
 import subprocess
 from dataclasses import fields, replace
 from pathlib import Path
@@ -73,6 +74,7 @@ def test_the_file_of_the_readme_is_refused_until_it_has_a_hash(tmp_path: Path) -
         read_tenants(_file(tmp_path, readme("toml")[0]))
 
 
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="openssl makes the token")
 async def test_a_server_lets_in_the_token_that_the_command_of_the_readme_makes(
     settings: Settings, worker: HandWorker, tmp_path: Path
 ) -> None:
