@@ -188,3 +188,14 @@ def test_errors_know_of_scores_that_vary_among_large_masks_alone(
     knowing = covered()
     monkeypatch.setattr(PairedWeights, "_together", lambda _: 1.0)
     assert covered() < 0.88 < 0.9 < knowing < 0.99
+
+
+@pytest.mark.parametrize("functional", [shapley_values(1031), lime_slopes(1031, 0.25)])
+def test_weights_are_finite_of_more_masks_than_a_float_can_count(
+    functional: Functional, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired_weights, "_LEARNED", 20)
+    weights = PairedWeights(functional, list(Parity), leverage_pairs(40, 1031, 0), 1)
+    found, errors = estimate(weights, weights.plan.mean(axis=1, keepdims=True))
+    assert found.sum() == pytest.approx(1, abs=0.3)
+    assert np.isfinite(errors).all() and errors.min() > 0

@@ -74,3 +74,10 @@ def test_a_size_of_which_no_pair_is_left_gives_its_turn_to_others() -> None:
     assert np.all(counts <= pairs_of_size(10))
     assert counts[1] == 10 and counts[2] == 45
     assert counts.sum() == 500
+
+
+def test_pairs_are_drawn_of_more_masks_than_a_float_can_count() -> None:
+    masks = leverage_pairs(2100, 1031, 0)
+    assert masks.shape == (2100, 1031)
+    assert len(np.unique(masks, axis=0)) == 2100
+    assert np.isfinite(pairs_of_size(2000)).all()

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 _ARRAYS = 2
 """Orthogonal arrays before leverage sampling: with one alone, sums of three segments' effects that
 pass for one are not told apart."""
+_COUNTED = 10**300
+"""Near the largest float; no plan holds as many."""
 _GOLDEN = (5**0.5 - 1) / 2
 
 
@@ -128,12 +130,12 @@ def _all_pairs(segment_count: int) -> NDArray[np.bool_]:
 
 
 def pairs_of_size(segment_count: int) -> NDArray[np.float64]:
-    """(M // 2 + 1,) number of pairs by the size of the lesser mask."""
-    sizes = range(segment_count // 2 + 1)
-    halves = [2 if 2 * size == segment_count else 1 for size in sizes]
-    return np.array(
-        [comb(segment_count, size) / half for size, half in zip(sizes, halves, strict=True)]
-    )
+    """(M // 2 + 1,) number of pairs by the size of the lesser mask; 1e300 where there are more."""
+    counts = [min(comb(segment_count, size), _COUNTED) for size in range(segment_count // 2 + 1)]
+    pairs = np.array(counts, dtype=np.float64)
+    if segment_count % 2 == 0:
+        pairs[-1] /= 2  # its complement is of the same size
+    return pairs
 
 
 def _left(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
