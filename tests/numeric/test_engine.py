@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from expound.reasons import Reason
 from expound_worker.methods.method import MethodError
 from expound_worker.models.model import Model
-from expound_worker.perturbation.engine import Scorer, check_plan_size
+from expound_worker.perturbation.engine import Scorer, check_plan_size, check_segment_count
 from tests.numeric.models import with_module
 
 
@@ -161,3 +161,12 @@ def test_plan_that_memory_could_not_hold_is_refused() -> None:
         check_plan_size(100_000, 2000)
     assert caught.value.reason is Reason.INVALID_FIELD
     assert caught.value.metadata["field"] == "n_samples"
+
+
+def test_segments_whose_pairs_memory_could_not_hold_are_refused() -> None:
+    check_segment_count(5792)
+    with pytest.raises(MethodError) as caught:
+        check_segment_count(5793)
+    assert caught.value.reason is Reason.INVALID_FIELD
+    assert caught.value.metadata["field"] == "segmentation"
+    assert "at most 5792" in caught.value.message

@@ -1,5 +1,6 @@
 """KernelSHAP equals shap, its values are Shapley's, and its errors tell the truth."""
 
+import tracemalloc
 from itertools import combinations
 from math import factorial
 
@@ -8,15 +9,16 @@ import pytest
 import shap
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.kernel_shap import KernelShap
 from expound_worker.methods.method import Answer, MethodError
 from expound_worker.models.model import Model
+from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.perturbation.coalitions import plan_coalitions
-from tests.numeric.models import Reports, ignore, plain_scores, resolved
+from tests.numeric.models import Reports, ignore, make_model, plain_scores, resolved
 
 SHAP = m.KernelShap.SAMPLING_SHAP
 
@@ -180,6 +182,21 @@ def test_samples_that_leave_the_values_open_are_refused_before_any_evaluation(
     assert caught.value.metadata["field"] == "n_samples"
     assert "raise n_samples to 64 or more" in caught.value.message
     assert reports.done == []
+
+
+def test_samples_fewer_than_the_values_are_refused_in_little_memory() -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    preprocessing = Preprocessing((3, 64, 64), None, (0.5,) * 3, (0.5,) * 3)
+    model = make_model(network, preprocessing, batch_size=4)
+    parameters = m.KernelShap(sampling=SHAP, n_samples=10, segmentation=grid(64, 64))
+    tracemalloc.start()
+    try:
+        with pytest.raises(MethodError, match="do not determine the values of 4096 segments"):
+            explained(model, torch.zeros(3, 64, 64), parameters, [0])
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8e6  # the matrix of the regression alone would take 134 MB
 
 
 def test_plan_begins_with_single_segments_and_goes_on_in_random_order() -> None:

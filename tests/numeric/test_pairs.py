@@ -1,5 +1,6 @@
 """Designs of paired coalitions: no pair twice, and balanced as they say."""
 
+import tracemalloc
 from collections.abc import Callable
 
 import numpy as np
@@ -81,3 +82,14 @@ def test_pairs_are_drawn_of_more_masks_than_a_float_can_count() -> None:
     assert masks.shape == (2100, 1031)
     assert len(np.unique(masks, axis=0)) == 2100
     assert np.isfinite(pairs_of_size(2000)).all()
+
+
+@both_designs
+def test_few_pairs_of_many_segments_take_little_memory(design: Design) -> None:
+    tracemalloc.start()
+    try:
+        design(5, 4096, 0)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 8e6  # all rows of an array took 335 MB

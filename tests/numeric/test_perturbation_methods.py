@@ -8,20 +8,22 @@ import numpy as np
 import pytest
 import torch
 from google.protobuf.message import Message
-from torch import Tensor
+from torch import Tensor, nn
 
+from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.feature_ablation import FeatureAblation
 from expound_worker.methods.kernel_shap import KernelShap
 from expound_worker.methods.lime import Lime
-from expound_worker.methods.method import Answer, PerturbationMethod
+from expound_worker.methods.method import Answer, MethodError, PerturbationMethod
 from expound_worker.methods.occlusion import Occlusion
 from expound_worker.methods.partition_shap import PartitionShap
 from expound_worker.methods.permutation_shap import PermutationShap
 from expound_worker.methods.rise import Rise
 from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
-from tests.numeric.models import Reports, ignore, resolved
+from expound_worker.models.preprocessing import Preprocessing
+from tests.numeric.models import Reports, ignore, make_model, resolved
 
 TARGETS = [6, 3]
 GRID = m.Segmentation(grid=m.GridSegmentation(rows=3, columns=4))
@@ -219,3 +221,29 @@ def test_image_that_equals_its_baseline_has_a_map_of_zeros(name: str, cifar: Mod
         # Equal images differ by some 1e-8 with their place in a batch and its size.
         assert np.allclose(answer.values, 0, atol=1e-6)
         assert answer.baseline_output in (None, pytest.approx(answer.output))
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (Lime(), m.Lime()),
+        (Lime(), m.Lime(sampling=m.Lime.SAMPLING_LIME)),
+        (KernelShap(), m.KernelShap()),
+        (KernelShap(), m.KernelShap(sampling=m.KernelShap.SAMPLING_SHAP)),
+    ],
+    ids=["lime", "lime as lime", "kernel_shap", "kernel_shap as shap"],
+)
+def test_a_segment_a_pixel_is_refused_before_any_evaluation(
+    method: PerturbationMethod, parameters: m.Lime | m.KernelShap
+) -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    preprocessing = Preprocessing((3, 80, 80), None, (0.5,) * 3, (0.5,) * 3)
+    model = make_model(network, preprocessing, batch_size=4)
+    parameters.n_samples = 10
+    parameters.segmentation.grid.rows = parameters.segmentation.grid.columns = 80
+    reports = Reports()
+    with pytest.raises(MethodError) as caught:
+        method.attribute(model, torch.zeros(3, 80, 80), [0], resolved(parameters), 0, reports)
+    assert caught.value.reason is Reason.INVALID_FIELD
+    assert caught.value.metadata["field"] == "segmentation"
+    assert reports.done == []

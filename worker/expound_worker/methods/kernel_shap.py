@@ -12,7 +12,12 @@ from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
 from expound_worker.perturbation.covariance import Parity
-from expound_worker.perturbation.engine import Scorer, check_plan_size, prepare
+from expound_worker.perturbation.engine import (
+    Scorer,
+    check_plan_size,
+    check_segment_count,
+    prepare,
+)
 from expound_worker.perturbation.functionals import shapley_values
 from expound_worker.perturbation.paired_weights import PairedWeights
 from expound_worker.perturbation.pairs import leverage_pairs
@@ -66,6 +71,7 @@ class KernelShap:
     ) -> list[Answer]:
         """Explains one input, as `PerturbationMethod.attribute` says."""
         scorer = prepare(model, image, targets, parameters.segmentation, parameters.baseline, seed)
+        check_segment_count(scorer.segment_count)
         check_plan_size(parameters.n_samples, scorer.segment_count)
         limits = Limits.of(parameters)
         if parameters.sampling == method_pb2.KernelShap.SAMPLING_SHAP:

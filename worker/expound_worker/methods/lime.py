@@ -11,7 +11,13 @@ from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
 from expound_worker.perturbation.covariance import Parity
-from expound_worker.perturbation.engine import Scorer, check_plan_size, pixel_map, prepare
+from expound_worker.perturbation.engine import (
+    Scorer,
+    check_plan_size,
+    check_segment_count,
+    pixel_map,
+    prepare,
+)
 from expound_worker.perturbation.functionals import LimeMasks, lime_slopes
 from expound_worker.perturbation.lime_fit import LimeFit
 from expound_worker.perturbation.lime_selection import most_influential
@@ -68,6 +74,7 @@ class Lime:
     ) -> list[Answer]:
         """Explains one input, as `PerturbationMethod.attribute` says."""
         scorer = prepare(model, image, targets, parameters.segmentation, parameters.baseline, seed)
+        check_segment_count(scorer.segment_count)
         check_plan_size(parameters.n_samples, scorer.segment_count)
         limits = Limits.of(parameters)
         if parameters.sampling == method_pb2.Lime.SAMPLING_LIME:

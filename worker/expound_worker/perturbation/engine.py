@@ -1,6 +1,7 @@
 """The engine: masks in, the model's probabilities of the composites out."""
 
 from collections.abc import Callable, Iterator, Sequence
+from math import isqrt
 from typing import Any
 
 import numpy as np
@@ -148,6 +149,18 @@ def check_plan_size(n_samples: int, segment_count: int, parts: str = "segments")
             f"{n_samples} samples over {segment_count} {parts} are too many: their product must "
             f"be at most {MAX_MASK_CELLS}",
             field="n_samples",
+        )
+
+
+def check_segment_count(segment_count: int) -> None:
+    """Raises MethodError where a table with a row and a column a segment would be too large."""
+    most = isqrt(MAX_MASK_CELLS)
+    if segment_count > most:
+        raise MethodError(
+            Reason.INVALID_FIELD,
+            f"{segment_count} segments are too many: the method relates each to each other, and "
+            f"takes at most {most}; cut the image into fewer, or use partition_shap",
+            field="segmentation",
         )
 
 

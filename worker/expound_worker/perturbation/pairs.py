@@ -6,6 +6,7 @@ foldover; Covert and Lee, 2021, for Shapley values). No pair comes twice, and no
 image.
 """
 
+from collections.abc import Iterator
 from itertools import combinations
 from math import comb
 
@@ -46,7 +47,7 @@ def orthogonal_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bo
         return random.permutation(_all_pairs(segment_count))[:count]
     design = _Design(segment_count)
     while design.count < count:
-        design.add(_orthogonal_array(segment_count, random))
+        design.fill(count, _orthogonal_array(count, segment_count, random))
     return design.masks[:count]
 
 
@@ -72,7 +73,7 @@ def leverage_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool
         return random.permutation(_all_pairs(segment_count))
     design = _Design(segment_count)
     for _ in range(_ARRAYS):
-        design.add(_orthogonal_array(segment_count, random))
+        design.fill(count, _orthogonal_array(count, segment_count, random))
     masks = design.masks[:count]
     sizes = _sizes(count - len(masks), segment_count, _left(masks), random)
     drawn = np.empty((len(sizes), segment_count), dtype=bool)
@@ -104,14 +105,26 @@ class _Design:
                 self._known.add(key.tobytes())
                 self._rows.append(mask)
 
+    def fill(self, count: int, blocks: Iterator[NDArray[np.bool_]]) -> None:
+        """Adds one block of masks after the other until there are `count`, or no more blocks."""
+        while self.count < count and (masks := next(blocks, None)) is not None:
+            self.add(masks)
 
-def _orthogonal_array(segment_count: int, random: np.random.Generator) -> NDArray[np.bool_]:
-    """(N, M), N the next power of two: the parity of the bits that row and column share."""
+
+def _orthogonal_array(
+    block: int, segment_count: int, random: np.random.Generator
+) -> Iterator[NDArray[np.bool_]]:
+    """Yields (N, M), `block` rows at a time: the parity of the bits that row and column share.
+
+    N is the next power of two above M, which may be far more than the rows that are wanted.
+    """
     rows = 1 << segment_count.bit_length()
     columns = 1 + random.permutation(rows - 1)[:segment_count]
-    parities = np.bitwise_count(random.permutation(rows)[:, None] & columns) & 1
-    array: NDArray[np.bool_] = parities != random.integers(2, size=segment_count)
-    return array
+    order = random.permutation(rows)[:, None]
+    signs = random.integers(2, size=segment_count)
+    for start in range(0, rows, block):
+        parities = np.bitwise_count(order[start : start + block] & columns) & 1
+        yield parities != signs
 
 
 def _lesser_of_pair(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -47,7 +47,8 @@ class ShapRegression:
 
     def _determined(self, units: int) -> bool:
         """Whether the first units determine the values."""
-        if units == 0:
+        plan = self._coalitions
+        if plan.rows_of(units) < plan.masks.shape[1] - 1:
             return False
         columns = self._columns(units)
         eigenvalues = np.linalg.eigvalsh((columns.T * self._weights(units)) @ columns)
