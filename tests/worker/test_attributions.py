@@ -4,14 +4,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from expound.reasons import Reason
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, tensor_pb2
 from expound_worker.attributions import to_attribution
 from expound_worker.methods.method import LOGIT, Answer, MethodError
 
 SCORE = explanation_pb2.ClassScore(index=3)
 OUTPUT = explanation_pb2.OutputOptions()
+HALF = explanation_pb2.OutputOptions(values_dtype=tensor_pb2.DATA_TYPE_FLOAT16)
 SOUND = Answer(np.arange(12, dtype=np.float32).reshape(3, 4), LOGIT, output=1.0, evaluations=1)
 
 
@@ -44,3 +46,38 @@ def test_a_map_that_shows_nothing_says_so(value: int, said: str) -> None:
     flat = replace(SOUND, values=np.full((3, 4), value, np.float32))
     (warning,) = to_attribution(flat, 0, SCORE, OUTPUT).warnings
     assert said in warning
+
+
+def test_a_map_that_float16_holds_has_no_warning() -> None:
+    for scale in (1e-4, 1.0, 1e3):
+        assert not to_attribution(
+            replace(SOUND, values=scale * SOUND.values), 0, SCORE, HALF
+        ).warnings
+
+
+def test_values_beyond_float16_are_an_error_that_asks_for_float32() -> None:
+    large = replace(SOUND, values=1e4 * SOUND.values)
+    with pytest.raises(MethodError, match="ask for FLOAT32") as raised:
+        to_attribution(large, 0, SCORE, HALF)
+    assert raised.value.reason is Reason.NOT_FINITE
+    assert not to_attribution(large, 0, SCORE, OUTPUT).warnings
+
+
+@pytest.mark.parametrize(
+    "values",
+    [1e-10 * SOUND.values, 1e-8 * SOUND.values, 1 + 1e-6 * SOUND.values],
+    ids=["none is left", "few are left", "they are all the same"],
+)
+def test_a_map_of_which_float16_leaves_little_says_so(values: NDArray[np.float32]) -> None:
+    faint = replace(SOUND, values=values)
+    (warning,) = to_attribution(faint, 0, SCORE, HALF).warnings
+    assert "ask for FLOAT32" in warning
+    assert not to_attribution(faint, 0, SCORE, OUTPUT).warnings
+
+
+def test_a_sum_over_channels_is_finite_too() -> None:
+    values = np.full((3, 4, 4), 3e38, np.float32)
+    summed = explanation_pb2.OutputOptions(channels=explanation_pb2.OutputOptions.CHANNELS_SUM)
+    with pytest.raises(MethodError) as raised:
+        to_attribution(replace(SOUND, values=values), 0, SCORE, summed)
+    assert raised.value.reason is Reason.NOT_FINITE

@@ -12,6 +12,8 @@ _PROOFS = (
     "output", "baseline_output", "convergence_delta", "completeness_error", "standard_error",
     "weights", "standard_errors", "intercept", "r_squared",
 )  # fmt: skip
+_COARSE = 0.05
+"""Error of rounding, as a share of the range of a map, above which the map has a warning."""
 
 
 def to_attribution(
@@ -23,14 +25,16 @@ def to_attribution(
     """Packs an answer as the caller wants it.
 
     Raises:
-        MethodError: the map, or a number that it is judged by, is NaN or infinity, and so is no
-            explanation.
+        MethodError: the map, as the caller wants it, or a number that it is judged by, is NaN or
+            infinity, and so is no explanation.
     """
-    if not np.isfinite(answer.values).all():
+    values = _as_wanted(answer.values, output)
+    if not np.isfinite(values).all():
         raise MethodError(Reason.NOT_FINITE, "the attribution holds NaN or infinity")
     _check_proof(answer)
+    sent = _rounded(values, output)
     attribution = _without_maps(answer, input_index, target)
-    attribution.values.CopyFrom(to_tensor(_as_wanted(answer.values, output)))
+    attribution.values.CopyFrom(to_tensor(sent))
     if answer.segments is not None:
         attribution.segments.CopyFrom(to_tensor(answer.segments))
     if not answer.values.any():
@@ -42,6 +46,11 @@ def to_attribution(
         attribution.warnings.append(
             "the map is the same everywhere: this method finds nothing that tells one part of the "
             "image from another"
+        )
+    elif np.abs(sent - values).max() > _COARSE * np.ptp(values):
+        attribution.warnings.append(
+            "the map's values lie so close to zero or to one another that FLOAT16 leaves little of "
+            "them: ask for FLOAT32"
         )
     return attribution
 
@@ -98,10 +107,26 @@ def _without_maps(
 
 def _as_wanted(
     values: NDArray[np.float32], output: explanation_pb2.OutputOptions
+) -> NDArray[np.float32]:
+    if values.ndim == 2 or output.channels != explanation_pb2.OutputOptions.CHANNELS_SUM:
+        return values
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for it
+        summed: NDArray[np.float32] = values.sum(axis=0)
+    return summed
+
+
+def _rounded(
+    values: NDArray[np.float32], output: explanation_pb2.OutputOptions
 ) -> NDArray[np.floating]:
-    wanted: NDArray[np.floating] = values
-    if values.ndim == 3 and output.channels == explanation_pb2.OutputOptions.CHANNELS_SUM:
-        wanted = values.sum(axis=0)
-    if output.values_dtype == tensor_pb2.DATA_TYPE_FLOAT16:
-        return wanted.astype(np.float16)
-    return wanted.astype(np.float32)
+    """Raises MethodError where they are too large for their element type."""
+    if output.values_dtype != tensor_pb2.DATA_TYPE_FLOAT16:
+        return values
+    with np.errstate(over="ignore"):
+        rounded = values.astype(np.float16)
+    if not np.isfinite(rounded).all():
+        raise MethodError(
+            Reason.NOT_FINITE,
+            f"the attribution reaches {np.abs(values).max():.3g}, which FLOAT16 does not hold: "
+            "ask for FLOAT32",
+        )
+    return rounded
