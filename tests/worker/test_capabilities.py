@@ -32,11 +32,11 @@ DEADLINE_S = 60.0
 class Classifier(nn.Module):
     """A convolution, something, and a linear layer."""
 
-    def __init__(self, middle: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, middle: Callable[[Tensor], Tensor], class_count: int = 4) -> None:
         super().__init__()
         self.first = nn.Conv2d(3, 8, 3, padding=1)
         self.second = nn.Conv2d(8, 8, 3, padding=1)
-        self.last = nn.Linear(8, 4)
+        self.last = nn.Linear(8, class_count)
         self.middle = middle
 
     def forward(self, inputs: Tensor) -> Tensor:
@@ -45,10 +45,10 @@ class Classifier(nn.Module):
         return logits
 
 
-def classifier(middle: Callable[[Tensor], Tensor] = functional.relu) -> Model:
+def classifier(middle: Callable[[Tensor], Tensor] = functional.relu, class_count: int = 4) -> Model:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        module = Classifier(middle)
+        module = Classifier(middle, class_count)
     preprocessing = Preprocessing((3, 16, 16), None, (0.5,) * 3, (0.5,) * 3)
     return make_model(module, preprocessing, batch_size=4)
 
@@ -85,6 +85,15 @@ def test_what_the_network_can_never_have_is_known_at_load() -> None:
     assert refused == {"guided_backprop", "deconvolution", "guided_grad_cam"}
     assert "gelu" in at_load["guided_backprop"].reason
     assert "instead" in at_load["guided_backprop"].reason
+
+
+def test_one_class_alone_has_no_probability_to_explain() -> None:
+    table = measured(classifier(class_count=1))
+    refused = {name for name, each in table.items() if each.support == UNSUPPORTED}
+    assert refused == set(PERTURBATION_METHODS) - {"score_cam"}
+    for name in refused:
+        assert "use integrated_gradients instead" in table[name].reason
+        assert "two logits" in table[name].reason
 
 
 def test_a_function_that_no_rule_knows_is_refused_by_the_methods_that_need_one() -> None:

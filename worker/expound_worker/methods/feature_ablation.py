@@ -12,7 +12,7 @@ from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
-from expound_worker.perturbation.engine import PlanScorer, pixel_map
+from expound_worker.perturbation.engine import PlanScorer, pixel_map, refusal_of_one_class
 from expound_worker.perturbation.segmentations import segment
 
 _NOTHING = -1
@@ -36,8 +36,8 @@ class FeatureAblation:
     name = "feature_ablation"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

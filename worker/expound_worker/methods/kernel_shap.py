@@ -17,6 +17,7 @@ from expound_worker.perturbation.engine import (
     check_plan_size,
     check_segment_count,
     prepare,
+    refusal_of_one_class,
 )
 from expound_worker.perturbation.functionals import shapley_values
 from expound_worker.perturbation.paired_weights import PairedWeights
@@ -57,8 +58,8 @@ class KernelShap:
     name = "kernel_shap"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

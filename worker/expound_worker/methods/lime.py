@@ -17,6 +17,7 @@ from expound_worker.perturbation.engine import (
     check_segment_count,
     pixel_map,
     prepare,
+    refusal_of_one_class,
 )
 from expound_worker.perturbation.functionals import LimeMasks, lime_slopes
 from expound_worker.perturbation.lime_fit import LimeFit
@@ -60,8 +61,8 @@ class Lime:
     name = "lime"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

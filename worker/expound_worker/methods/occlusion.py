@@ -14,7 +14,7 @@ from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Repo
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
-from expound_worker.perturbation.engine import PlanScorer, pixel_map
+from expound_worker.perturbation.engine import PlanScorer, pixel_map, refusal_of_one_class
 
 _WINDOWS_ALONG_A_SIDE = 8
 """The default window is the input's height and width over this."""
@@ -39,8 +39,8 @@ class Occlusion:
     name = "occlusion"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

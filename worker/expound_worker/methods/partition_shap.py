@@ -12,7 +12,12 @@ from expound_worker.methods.method import Answer, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers
 from expound_worker.perturbation.anytime import Limits, early_end
-from expound_worker.perturbation.engine import Scorer, check_plan_size, prepare
+from expound_worker.perturbation.engine import (
+    Scorer,
+    check_plan_size,
+    prepare,
+    refusal_of_one_class,
+)
 from expound_worker.perturbation.hierarchy import halving_tree
 from expound_worker.perturbation.owen import OwenValues
 from expound_worker.perturbation.segmentations import finest_grid
@@ -41,8 +46,8 @@ class PartitionShap:
     name = "partition_shap"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

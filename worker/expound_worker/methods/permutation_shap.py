@@ -12,7 +12,12 @@ from expound_worker.methods.method import Answer, MethodError, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers
 from expound_worker.perturbation.anytime import Limits, run_plan
-from expound_worker.perturbation.engine import Scorer, check_plan_size, prepare
+from expound_worker.perturbation.engine import (
+    Scorer,
+    check_plan_size,
+    prepare,
+    refusal_of_one_class,
+)
 from expound_worker.perturbation.paired_weights import widened
 
 _ENDS = 2
@@ -42,8 +47,8 @@ class PermutationShap:
     name = "permutation_shap"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

@@ -13,7 +13,12 @@ from expound.v1 import method_pb2
 from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
-from expound_worker.perturbation.engine import PlanScorer, check_plan_size, pixel_map
+from expound_worker.perturbation.engine import (
+    PlanScorer,
+    check_plan_size,
+    pixel_map,
+    refusal_of_one_class,
+)
 
 _CONSTANT = (
     "the model gives the same score whatever is hidden: the map shows how often the masks keep a "
@@ -44,8 +49,8 @@ class Rise:
     name = "rise"
 
     def refusal(self, model: Model) -> str | None:
-        """Right on every model."""
-        return None
+        """Needs two classes."""
+        return refusal_of_one_class(model)
 
     def attribute(
         self,

@@ -25,6 +25,16 @@ PixelMasks = Callable[[NDArray[Any]], Tensor]
 the image is kept) or float (the image's share, 0 to 1)."""
 
 
+def refusal_of_one_class(model: Model) -> str | None:
+    """Why methods that explain probabilities cannot be right on the model; None if they can."""
+    if model.class_count > 1:
+        return None
+    return (
+        "the model has one class, whose softmax is 1 whatever the image shows: use "
+        "integrated_gradients instead, or let the model give two logits"
+    )
+
+
 class PlanScorer:
     """Scores composites of an image and its baseline, one for each row of a plan.
 
