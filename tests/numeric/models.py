@@ -72,6 +72,19 @@ def cifar_net() -> Model:
     return make_model(module, preprocessing, batch_size=16)
 
 
+def upsampling(size: int, scale: tuple[float, float]) -> Model:
+    """A classifier of square images that begins with an Upsample, without a bias."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = nn.Sequential(
+            nn.Upsample(scale_factor=scale, mode="bilinear"),
+            *(nn.Conv2d(3, 6, 3, bias=False), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()),
+            nn.Linear(96, 4, bias=False),
+        )
+    preprocessing = Preprocessing((3, size, size), None, (0.5,) * 3, (0.5,) * 3)
+    return make_model(module, preprocessing, batch_size=16)
+
+
 def cifar_of_modules(model: Model) -> nn.Sequential:
     """The network of `cifar_net` with a module for each function, as Captum and shap ask for."""
     found, sharpen = copy.deepcopy(model.module).children()

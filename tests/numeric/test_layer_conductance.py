@@ -16,7 +16,7 @@ from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from tests.numeric.cuts import Classifier
 from tests.numeric.gradients import batch_of, pair
-from tests.numeric.models import resolved
+from tests.numeric.models import resolved, upsampling
 
 CHANNELS_FIRST = ("resnet18", "densenet121", "mobilenet_v2", "shufflenet_v2_x1_0")
 NEAREST = m.INTERPOLATION_NEAREST
@@ -106,3 +106,16 @@ def test_a_layer_that_others_bypass_is_warned_of_with_the_figure(classifier: Cla
     assert answer.completeness_error is not None and answer.completeness_error > 0.05
     (warning,) = answer.warnings
     assert f"{answer.completeness_error:.1%}" in warning
+
+
+@pytest.mark.parametrize("interpolation", [m.INTERPOLATION_BILINEAR, NEAREST])
+@pytest.mark.parametrize("scale", [(2, 2), (3, 3), (7, 7), (17 / 16, 1)])
+def test_values_add_up_at_layers_larger_than_the_input(
+    scale: tuple[float, float], interpolation: m.Interpolation.ValueType
+) -> None:
+    model = upsampling(16, scale)
+    image = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    batch = Batch(image, torch.tensor([2]), [float(model.logits(image)[0, 2])])
+    (answer,) = explained(model, batch, m.LayerConductance(layer="0", interpolation=interpolation))
+    assert answer.completeness_error is not None and answer.completeness_error < 2e-3
+    assert answer.values.std() > 0

@@ -7,6 +7,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn import functional
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2 as m
@@ -17,7 +18,7 @@ from expound_worker.models.layout import CHANNELS_FIRST
 from expound_worker.models.model import Layer, Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.numeric.cuts import Classifier, close, enlarged
-from tests.numeric.models import Reports, ignore, make_model, resolved, with_module
+from tests.numeric.models import Reports, ignore, make_model, resolved, upsampling, with_module
 from tests.numeric.transformers import Transformer
 
 NARROW = {"mobilenet_v3_small": "features.0", "shufflenet_v2_x1_0": "conv1"}
@@ -140,6 +141,50 @@ def test_channels_that_are_the_same_everywhere_have_no_part() -> None:
     coarse = literal(model, image, torch.zeros_like(image), convolution(image[None])[0], 2)
     assert close(answer.values, enlarged(torch.from_numpy(coarse)[None], (8, 8))[0])
     assert answer.evaluations == 4 + 2
+
+
+@pytest.mark.parametrize("interpolation", [m.INTERPOLATION_BILINEAR, m.INTERPOLATION_NEAREST])
+@pytest.mark.parametrize("scale", [2, 7])
+def test_maps_larger_than_the_input_are_averaged(
+    scale: int, interpolation: m.Interpolation.ValueType
+) -> None:
+    model = upsampling(16, (scale, scale))
+    image = torch.rand(3, 16, 16, generator=torch.Generator().manual_seed(1))
+    maps = functional.avg_pool2d(model.module.get_submodule("0")(image[None]), scale)[0]
+    asked = m.ScoreCam(layer="0", interpolation=interpolation)
+    (answer,) = explained(model, image, [2], asked)
+    coarse = literal(model, image, torch.zeros_like(image), maps, 2)
+    assert close(answer.values, torch.from_numpy(coarse))
+    assert answer.evaluations == 3 + 2
+
+
+class Checkered(nn.Module):
+    """Enlarges images (N, 3, H, W) and adds a channel whose pixels cancel out at their size."""
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        large = functional.interpolate(inputs, scale_factor=2)
+        rows, columns = torch.meshgrid(*map(torch.arange, large.shape[2:]), indexing="ij")
+        checks = (rows + columns).remainder(2).to(large).expand(len(large), 1, -1, -1)
+        return torch.cat([large, checks], dim=1)
+
+
+def test_channels_that_are_the_same_everywhere_in_the_inputs_size_have_no_part() -> None:
+    torch.manual_seed(0)
+    rest = nn.Sequential(nn.Conv2d(4, 4, 2, 2), nn.Flatten(), nn.Linear(4 * 8 * 8, 5))
+    preprocessing = Preprocessing((3, 8, 8), None, (0.5,) * 3, (0.5,) * 3)
+    model = make_model(nn.Sequential(Checkered(), rest), preprocessing, batch_size=3)
+    image = torch.randn(3, 8, 8)
+    (answer,) = explained(model, image, [2], m.ScoreCam(layer="0"))
+    coarse = literal(model, image, torch.zeros_like(image), image, 2)
+    assert close(answer.values, torch.from_numpy(coarse))
+    assert answer.evaluations == 3 + 2
+
+
+def test_where_no_channel_is_a_mask_the_map_is_zero(cifar: Model) -> None:
+    asked = m.ScoreCam(layer="0.conv1", baseline=BLACK)
+    for answer in explained(cifar, torch.zeros(3, 32, 32), [6, 3], asked):
+        assert np.array_equal(answer.values, np.zeros((32, 32)))
+        assert answer.evaluations == 2
 
 
 class Small(nn.Module):

@@ -138,8 +138,13 @@ def _output_of(
 def enlarge(
     maps: Tensor, size: tuple[int, int], interpolation: method_pb2.Interpolation.ValueType
 ) -> Tensor:
-    """Maps (N, h, w) enlarged to (N, H, W), as Captum's `LayerAttribution.interpolate` does."""
-    return functional.interpolate(maps[:, None], size, mode=_MODES[interpolation])[:, 0]
+    """Maps (N, h, w) enlarged to (N, H, W), as Captum's `LayerAttribution.interpolate` does.
+
+    Along a side where they have more cells than pixels, each pixel is the mean of its cells.
+    """
+    height, width = (min(sides) for sides in zip(maps.shape[1:], size, strict=True))
+    averaged = functional.adaptive_avg_pool2d(maps[:, None], (height, width))
+    return functional.interpolate(averaged, size, mode=_MODES[interpolation])[:, 0]
 
 
 def input_size(model: Model) -> tuple[int, int]:

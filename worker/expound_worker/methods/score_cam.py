@@ -21,6 +21,8 @@ from expound_worker.perturbation.baselines import make_baseline
 
 _OUTPUT_EVALUATIONS = 2
 """Those of the activations, and of the image's own score."""
+_ROUNDING = 1e-6
+"""Share of its values by which a map that is the same everywhere may vary when it is enlarged."""
 
 
 class ScoreCam:
@@ -29,7 +31,7 @@ class ScoreCam:
     The image under channel k is ``h x + (1 - h) b``, where the mask ``h`` is the channel's map
     ``A_k``, enlarged and brought to [0, 1], and ``b`` is the baseline. ``f`` is the target's logit;
     the paper's ``f(x under k) - f(b)`` has the same softmax. A channel that is the same everywhere
-    is no mask: it has no weight, and costs nothing.
+    is no mask: it has no weight, and costs nothing. Where all are, the values are zero.
 
     Values (H, W): the coarse map, enlarged. They do not add up to anything, and chance has no part
     in them. Needs a layer whose output is a map, and no gradients. Cost: one evaluation a channel,
@@ -56,7 +58,7 @@ class ScoreCam:
         baseline = make_baseline(parameters.baseline, model.preprocessing, image, seed)
         outputs = model.logits(image[None])[0, list(targets)].tolist()
         maps = activations(model, layer, image[None])[0]
-        maps = maps[maps.amax(dim=(1, 2)) > maps.amin(dim=(1, 2))]
+        maps = maps[_vary(maps, model, parameters.interpolation)]
         total = len(maps) + _OUTPUT_EVALUATIONS
         scores: list[Tensor] = [image.new_empty(0, len(targets))]
         done = _OUTPUT_EVALUATIONS
@@ -83,6 +85,18 @@ class ScoreCam:
         ]
 
 
+def _vary(maps: Tensor, model: Model, interpolation: method_pb2.Interpolation.ValueType) -> Tensor:
+    """(channels,) whether each map (h, w) is a mask: not the same everywhere when enlarged."""
+    size = input_size(model)
+    ranges = [
+        torch.stack(enlarge(some, size, interpolation).flatten(1).aminmax(dim=1))
+        for some in maps.split(model.batch_size)
+    ]
+    low, high = torch.cat(ranges, dim=1)
+    vary: Tensor = high - low > _ROUNDING * torch.maximum(high.abs(), low.abs())
+    return vary
+
+
 def _logits(
     model: Model,
     image: Tensor,
@@ -91,8 +105,8 @@ def _logits(
     interpolation: method_pb2.Interpolation.ValueType,
 ) -> Iterator[Tensor]:
     """Yields logits (n, classes) of the image under the next n maps, (channels, h, w) in all."""
-    for some in maps.split(model.batch_size):
-        masks = _to_masks(some, image, interpolation)
+    for start in range(0, len(maps), model.batch_size):
+        masks = _to_masks(maps[start : start + model.batch_size], image, interpolation)
         logits = model.logits(torch.lerp(baseline, image, masks[:, None]))
         if not logits.isfinite().all():
             raise MethodError(
