@@ -237,8 +237,8 @@ class IntegratedGradients(Method):
         n_steps: Number of points on the path. From 2 to 2000.
         quadrature: Rule by which the integral becomes a sum: "gauss_legendre" (gauss-Legendre
             quadrature), "riemann_right" (right Riemann sum), "riemann_left" (left Riemann sum),
-            "riemann_middle" (middle Riemann sum), "riemann_trapezoid" (trapezoidal Riemann
-            sum).
+            "riemann_middle" (middle Riemann sum), "riemann_trapezoid" (trapezoidal Riemann sum,
+            with weights that sum to 1; Captum's sum to (n - 1) / n).
         baseline: Where the path begins.
         noise_tunnel: Runs it under noise; no convergence delta is given then. Absent: no noise.
         max_delta: Largest completeness error, relative to the score minus the baseline's score:

@@ -777,7 +777,7 @@ class IntegratedGradients(_message.Message):
         QUADRATURE_RIEMANN_MIDDLE: IntegratedGradients._Quadrature.ValueType  # 4
         """Middle Riemann sum."""
         QUADRATURE_RIEMANN_TRAPEZOID: IntegratedGradients._Quadrature.ValueType  # 5
-        """Trapezoidal Riemann sum."""
+        """Trapezoidal Riemann sum, with weights that sum to 1; Captum's sum to (n - 1) / n."""
 
     class Quadrature(_Quadrature, metaclass=_QuadratureEnumTypeWrapper):
         """Rule by which the integral becomes a sum."""
@@ -793,7 +793,7 @@ class IntegratedGradients(_message.Message):
     QUADRATURE_RIEMANN_MIDDLE: IntegratedGradients.Quadrature.ValueType  # 4
     """Middle Riemann sum."""
     QUADRATURE_RIEMANN_TRAPEZOID: IntegratedGradients.Quadrature.ValueType  # 5
-    """Trapezoidal Riemann sum."""
+    """Trapezoidal Riemann sum, with weights that sum to 1; Captum's sum to (n - 1) / n."""
 
     N_STEPS_FIELD_NUMBER: _builtins.int
     QUADRATURE_FIELD_NUMBER: _builtins.int

@@ -13,15 +13,14 @@ from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 
+_TRAPEZOID = method_pb2.IntegratedGradients.QUADRATURE_RIEMANN_TRAPEZOID
 _QUADRATURES = {
     method_pb2.IntegratedGradients.QUADRATURE_GAUSS_LEGENDRE: "gausslegendre",
     method_pb2.IntegratedGradients.QUADRATURE_RIEMANN_RIGHT: "riemann_right",
     method_pb2.IntegratedGradients.QUADRATURE_RIEMANN_LEFT: "riemann_left",
     method_pb2.IntegratedGradients.QUADRATURE_RIEMANN_MIDDLE: "riemann_middle",
-    method_pb2.IntegratedGradients.QUADRATURE_RIEMANN_TRAPEZOID: "riemann_trapezoid",
+    _TRAPEZOID: "riemann_trapezoid",
 }
-
-
 TOLERANCE = 0.05
 """Completeness error above which a map has a warning, where the caller has set no other."""
 
@@ -29,7 +28,9 @@ TOLERANCE = 0.05
 class IntegratedGradients:
     """Sundararajan, Taly and Yan, 2017: ``(x - b) * integral of df(b + a(x - b))/dx da``.
 
-    By Captum, the inputs of a batch side by side. Needs gradients and a baseline. Completeness: the
+    By Captum, the inputs of a batch side by side. Captum's weights of the trapezoidal rule sum to
+    ``(n_steps - 1) / n_steps``, and its values are divided by that here: every rule is exact where
+    the gradient is the same along the path. Needs gradients and a baseline. Completeness: the
     values (C, H, W), in units of the score, sum to ``f(x) - f(b)`` up to the convergence delta.
     With `max_delta` the number of points doubles until the completeness error is at most that, or
     `max_steps` are reached.
@@ -99,6 +100,8 @@ class IntegratedGradients:
             # Captum runs all inputs at one point of their paths at least.
             internal_batch_size=max(model.batch_size, len(indices)),
         )
+        if parameters.quadrature == _TRAPEZOID:
+            values = values * (n_steps / (n_steps - 1))
         return values.detach()
 
 
