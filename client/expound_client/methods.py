@@ -195,7 +195,7 @@ to every input of the request.
 class Saliency(Method):
     """Saliency: gradient of the target's score by the input.
 
-    Simonyan et al., 2013. Captum. Values (C, H, W). Cost: 1 forward and 1 backward pass.
+    Simonyan et al., 2013. Values (C, H, W). Cost: 1 forward and 1 backward pass.
 
     Attributes:
         absolute: Whether to return the magnitude of the gradient, as the paper does, or its
@@ -357,10 +357,10 @@ class Deconvolution(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GradCam(Method):
-    """Grad-CAM.
+    """Grad-CAM, brought to the input's size.
 
-    Selvaraju et al., 2017. Captum's LayerGradCam, brought to the input's size. Values (H, W). Cost:
-    1 forward and 1 backward pass. Refused on a model that has no layer with a spatial output.
+    Selvaraju et al., 2017. Values (H, W). Cost: 1 forward and 1 backward pass. Refused on a model
+    that has no layer with a spatial output.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.
@@ -532,7 +532,7 @@ class Lime(Method):
 
     Attributes:
         n_samples: Number of random compositions of segments. From 10 to 100000 evaluations.
-        segmentation: How the image is cut.
+        segmentation: How the image is cut, into at most 5792 segments.
         baseline: What a missing segment shows.
         kernel_width: Width of the exponential kernel on the cosine distance between
             compositions. Above 0 to 100.
@@ -572,7 +572,7 @@ class KernelShap(Method):
     Attributes:
         n_samples: Number of coalitions of segments. More than 2^segments - 2 are not needed,
             and not run. From 10 to 100000 evaluations.
-        segmentation: How the image is cut.
+        segmentation: How the image is cut, into at most 5792 segments.
         baseline: What a missing segment shows.
         max_standard_error: Stops when the largest standard error of a value is at most this.
             Absent: `n_samples` are run. In units of the explained probability. Above 0 to 1.
@@ -597,7 +597,7 @@ class KernelShap(Method):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class PartitionShap(Method):
-    """Owen values over a hierarchy of segments (shap's PartitionExplainer, run by the library).
+    """Owen values over a hierarchy of segments (as shap's PartitionExplainer).
 
     The hierarchy halves the segments along their longer side, and evaluations are spent where the
     score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values

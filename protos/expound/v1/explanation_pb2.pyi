@@ -326,7 +326,7 @@ class OutputOptions(_message.Message):
     CHANNELS_FIELD_NUMBER: _builtins.int
     values_dtype: _tensor_pb2.DataType.ValueType
     """Element type of `Attribution.values`: FLOAT32 or FLOAT16. Sums and errors are computed
-    before the rounding.
+    before the rounding. Values that FLOAT16 does not hold are an error (NOT_FINITE).
     """
     channels: Global___OutputOptions.Channels.ValueType
     """What becomes of the channels."""

@@ -39,7 +39,9 @@ class _InterpolationEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Interpo
     """Nearest neighbour."""
 
 class Interpolation(_Interpolation, metaclass=_InterpolationEnumTypeWrapper):
-    """How a layer's coarse map is brought to the size of the input."""
+    """How a layer's coarse map is brought to the size of the input. Where it is larger than the input,
+    each pixel is the mean of its cells.
+    """
 
 INTERPOLATION_UNSPECIFIED: Interpolation.ValueType  # 0
 """Not given: BILINEAR."""
@@ -695,7 +697,7 @@ Global___NoiseTunnel: _TypeAlias = NoiseTunnel  # noqa: Y015
 
 @_typing.final
 class Saliency(_message.Message):
-    """Saliency: gradient of the target's score by the input (Simonyan et al., 2013). Captum.
+    """Saliency: gradient of the target's score by the input (Simonyan et al., 2013).
     Values (C, H, W). Cost: 1 forward and 1 backward pass.
     """
 
@@ -1049,9 +1051,8 @@ Global___Deconvolution: _TypeAlias = Deconvolution  # noqa: Y015
 
 @_typing.final
 class GradCam(_message.Message):
-    """Grad-CAM (Selvaraju et al., 2017). Captum's LayerGradCam, brought to the input's size. Values
-    (H, W). Cost: 1 forward and 1 backward pass. Refused on a model that has no layer with a
-    spatial output.
+    """Grad-CAM (Selvaraju et al., 2017), brought to the input's size. Values (H, W). Cost: 1 forward
+    and 1 backward pass. Refused on a model that has no layer with a spatial output.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1556,7 +1557,7 @@ class Lime(_message.Message):
     """How compositions of segments are drawn, and fitted."""
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
-        """How the image is cut."""
+        """How the image is cut, into at most 5792 segments."""
 
     @_builtins.property
     def baseline(self) -> Global___Baseline:
@@ -1657,7 +1658,7 @@ class KernelShap(_message.Message):
     """How coalitions of segments are drawn, and what is made of them."""
     @_builtins.property
     def segmentation(self) -> Global___Segmentation:
-        """How the image is cut."""
+        """How the image is cut, into at most 5792 segments."""
 
     @_builtins.property
     def baseline(self) -> Global___Baseline:
@@ -1694,10 +1695,10 @@ Global___KernelShap: _TypeAlias = KernelShap  # noqa: Y015
 
 @_typing.final
 class PartitionShap(_message.Message):
-    """Owen values over a hierarchy of segments (shap's PartitionExplainer, run by the library). The
-    hierarchy halves the segments along their longer side, and evaluations are spent where the
-    score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values
-    (H, W). Cost: `n_samples` evaluations.
+    """Owen values over a hierarchy of segments (as shap's PartitionExplainer). The hierarchy halves the
+    segments along their longer side, and evaluations are spent where the score changes most. Nothing
+    in it is drawn at random, and so it has no standard errors. Values (H, W). Cost: `n_samples`
+    evaluations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
