@@ -113,14 +113,19 @@ def _as_seen(
     resampling = _RESAMPLING.get(preprocessing.interpolation, Image.Resampling.BILINEAR)
     if preprocessing.resize == 0:
         return image.resize((width, height), resampling)
-    # As torchvision does: the longer side is truncated, the crop's corner rounded.
+    # As torchvision does: the longer side is truncated.
     shorter = preprocessing.resize
     longer = int(shorter * max(image.size) / min(image.size))
     size = (shorter, longer) if image.width <= image.height else (longer, shorter)
     image = image.resize(size, resampling)
-    left = round((image.width - width) / 2)
-    top = round((image.height - height) / 2)
+    left, top = _first_pixel(image.width, width), _first_pixel(image.height, height)
     return image.crop((left, top, left + width, top + height))
+
+
+def _first_pixel(length: int, cropped: int) -> int:
+    """First pixel of a crop along a side; below 0, by half of what lacks, where that is shorter."""
+    spare = length - cropped
+    return round(spare / 2) if spare > 0 else -(-spare // 2)
 
 
 def _denormalized(array: NDArray[np.float32], preprocessing: Preprocessing) -> Image.Image:

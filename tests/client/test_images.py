@@ -42,7 +42,7 @@ def webp(image: Image.Image) -> bytes:
 
 
 @pytest.mark.parametrize("size", [(45, 30), (30, 45), (31, 31), (9, 200)])
-@pytest.mark.parametrize("resize", [None, 16, 25, 10])
+@pytest.mark.parametrize("resize", [None, 16, 25, 10, 13])
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic", "lanczos"])
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_seen_image_is_what_entered_the_network(

@@ -28,11 +28,15 @@ def test_resize_and_crop_equal_torchvisions(size: tuple[int, int], interpolation
     assert torch.equal(ours, theirs)
 
 
-def test_a_crop_larger_than_the_image_is_padded_with_black() -> None:
+@pytest.mark.parametrize("resize", [200, 223, 222, 221, 220])
+@pytest.mark.parametrize("size", [(224, 224), (223, 301), (300, 224), (301, 226)])
+def test_a_crop_larger_than_the_image_is_padded_with_black(
+    resize: int, size: tuple[int, int]
+) -> None:
     photo = Image.fromarray(skimage.data.chelsea())
-    ours = Preprocessing((3, 224, 224), 200, (0.0,) * 3, (1.0,) * 3)(photo)
+    ours = Preprocessing((3, *size), resize, (0.0,) * 3, (1.0,) * 3)(photo)
     theirs = transforms.Compose(
-        [transforms.Resize(200), transforms.CenterCrop(224), transforms.ToTensor()]
+        [transforms.Resize(resize), transforms.CenterCrop(size), transforms.ToTensor()]
     )(photo)
     assert torch.equal(ours, theirs)
 

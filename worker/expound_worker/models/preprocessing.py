@@ -108,6 +108,11 @@ def _resize_shorter_side(
 
 def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
     """As torchvision.transforms.CenterCrop: pads with black where the image is smaller."""
-    left = round((image.width - width) / 2.0)
-    top = round((image.height - height) / 2.0)
+    left, top = _first_pixel(image.width, width), _first_pixel(image.height, height)
     return image.crop((left, top, left + width, top + height))
+
+
+def _first_pixel(length: int, cropped: int) -> int:
+    """First pixel of a crop along a side; below 0, by half of what lacks, where that is shorter."""
+    spare = length - cropped
+    return round(spare / 2) if spare > 0 else -(-spare // 2)
