@@ -1,6 +1,6 @@
 """How many evaluations of its model a request takes, before any of them is made."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from math import ceil, prod
 from typing import Any, NamedTuple
 
@@ -12,13 +12,6 @@ from expound.v1.model_service_pb2 import Model
 
 # What workers take where a request leaves the windows of occlusion open.
 _WINDOWS_ALONG_A_SIDE = 8
-_SAMPLED = (
-    method_pb2.Lime,
-    method_pb2.KernelShap,
-    method_pb2.PartitionShap,
-    method_pb2.PermutationShap,
-    method_pb2.Rise,
-)
 
 
 class Evaluations(NamedTuple):
@@ -41,57 +34,70 @@ def evaluations(request: explanation_pb2.ExplainRequest, model: Model) -> Evalua
     targets = request.target.top_k if request.target.HasField("top_k") else 1
     of_jobs = of_gradients = 0
     for method in request.methods:
-        parameters = getattr(method, method.WhichOneof("method") or "")
-        of_job = _of_job(parameters, model)
-        if of_job is None:
-            of_gradients += targets * _of_gradients(parameters)
+        name = method.WhichOneof("method") or ""
+        parameters = getattr(method, name)
+        if name in _OF_JOBS:
+            of_jobs += _OF_JOBS[name](parameters, model)
         else:
-            of_jobs += of_job
+            of_gradients += targets * _OF_GRADIENTS[name](parameters) * _copies(parameters)
     count = len(request.inputs)
     return Evaluations(count * (1 + of_jobs + of_gradients), count * of_gradients)
 
 
-def _of_job(parameters: object, model: Model) -> int | None:
-    """Of a perturbation method; None for any other."""
-    match parameters:
-        case method_pb2.Occlusion():
-            return _of_occlusion(parameters, model.input_shape[1:])
-        case method_pb2.FeatureAblation():
-            return 1 + _segments(parameters.segmentation, prod(model.input_shape[1:]))
-        case method_pb2.ScoreCam():
-            return 2 + _channels(parameters.layer, model)
-    return int(parameters.n_samples) if isinstance(parameters, _SAMPLED) else None
-
-
-def _of_gradients(parameters: Any) -> int:
-    """Of a gradient method, for one target."""
-    if isinstance(parameters, method_pb2.GradientShap):
-        return int(parameters.n_samples)
+def _copies(parameters: Any) -> int:
+    """How many noisy copies of an input a gradient method runs on."""
     noisy = parameters.HasField("noise_tunnel")
-    return _of_one_copy(parameters) * (parameters.noise_tunnel.n_samples if noisy else 1)
+    return int(parameters.noise_tunnel.n_samples) if noisy else 1
 
 
-def _of_one_copy(parameters: object) -> int:
-    match parameters:
-        case method_pb2.IntegratedGradients() if parameters.HasField("max_delta"):
-            # The steps are doubled until they are enough.
-            return 2 * parameters.max_steps
-        case method_pb2.IntegratedGradients() | method_pb2.LayerConductance():
-            return 1 + parameters.n_steps
-        case method_pb2.DeepLiftShap() | method_pb2.DeepShap():
-            return 2 * max(len(parameters.baselines), 1)
-        case method_pb2.DeepLift() | method_pb2.GuidedGradCam():
-            return 2
-    return 1
+def _of_integrated_gradients(parameters: method_pb2.IntegratedGradients) -> int:
+    if parameters.HasField("max_delta"):
+        # The steps are doubled until they are enough.
+        return 2 * parameters.max_steps
+    return 1 + parameters.n_steps
 
 
-def _of_occlusion(parameters: method_pb2.Occlusion, sides: Sequence[int]) -> int:
+def _of_baselines(parameters: method_pb2.DeepLiftShap | method_pb2.DeepShap) -> int:
+    return 2 * max(len(parameters.baselines), 1)
+
+
+_OF_GRADIENTS: dict[str, Callable[[Any], int]] = {
+    "saliency": lambda _: 1,
+    "input_x_gradient": lambda _: 1,
+    "integrated_gradients": _of_integrated_gradients,
+    "gradient_shap": lambda parameters: parameters.n_samples,
+    "deep_lift": lambda _: 2,
+    "deep_lift_shap": _of_baselines,
+    "deep_shap": _of_baselines,
+    "guided_backprop": lambda _: 1,
+    "deconvolution": lambda _: 1,
+    "grad_cam": lambda _: 1,
+    "guided_grad_cam": lambda _: 2,
+    "layer_activation": lambda _: 1,
+    "layer_conductance": lambda parameters: 1 + parameters.n_steps,
+    "grad_cam_plus_plus": lambda _: 1,
+    "layer_cam": lambda _: 1,
+    "eigen_cam": lambda _: 1,
+    "lrp": lambda _: 1,
+}
+"""Of the gradient methods, for one target and one copy of an input."""
+
+
+def _of_samples(parameters: Any, _: Model) -> int:
+    return int(parameters.n_samples)
+
+
+def _of_occlusion(parameters: method_pb2.Occlusion, model: Model) -> int:
     windows = 1
-    for name, length in zip(("height", "width"), sides, strict=True):
+    for name, length in zip(("height", "width"), model.input_shape[1:], strict=True):
         window = getattr(parameters, f"window_{name}") or max(1, length // _WINDOWS_ALONG_A_SIDE)
         stride = getattr(parameters, f"stride_{name}") or max(1, window // 2)
         windows *= max(ceil((length - window) / stride), 0) + 1
     return 1 + windows
+
+
+def _of_feature_ablation(parameters: method_pb2.FeatureAblation, model: Model) -> int:
+    return 1 + _segments(parameters.segmentation, prod(model.input_shape[1:]))
 
 
 def _segments(segmentation: method_pb2.Segmentation, pixels: int) -> int:
@@ -108,8 +114,25 @@ def _segments(segmentation: method_pb2.Segmentation, pixels: int) -> int:
     return ceil(pixels / max(segmentation.quickshift.kernel_size, 1) ** 2)
 
 
+def _of_score_cam(parameters: method_pb2.ScoreCam, model: Model) -> int:
+    return 2 + _channels(parameters.layer, model)
+
+
 def _channels(layer: str, model: Model) -> int:
     for known in model.layers:
         if known.name == layer or (not layer and known.default):
             return known.output_shape[0]
     return 0
+
+
+_OF_JOBS: dict[str, Callable[[Any, Model], int]] = {
+    "occlusion": _of_occlusion,
+    "feature_ablation": _of_feature_ablation,
+    "lime": _of_samples,
+    "kernel_shap": _of_samples,
+    "partition_shap": _of_samples,
+    "permutation_shap": _of_samples,
+    "rise": _of_samples,
+    "score_cam": _of_score_cam,
+}
+"""Of the perturbation methods, for all targets."""

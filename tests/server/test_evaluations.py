@@ -8,6 +8,7 @@ from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, method_pb2
 from expound_server import validation
 from expound_server.evaluations import evaluations
+from expound_worker.methods.catalogue import GRADIENT_METHODS, PERTURBATION_METHODS
 from tests.server.hand_worker import model
 
 m = method_pb2
@@ -40,6 +41,10 @@ def _evaluations(method: m.Method, *, images: int = 1, top_k: int = 1) -> int:
             400,
         ),
         (m.Method(gradient_shap=m.GradientShap(n_samples=30)), 30, 60),
+        (m.Method(gradient_shap=m.GradientShap(n_samples=30, noise_tunnel=TUNNEL)), 300, 600),
+        (m.Method(layer_conductance=m.LayerConductance(n_steps=20)), 21, 42),
+        (m.Method(guided_grad_cam=m.GuidedGradCam()), 2, 4),
+        (m.Method(deep_lift_shap=m.DeepLiftShap()), 2, 4),
         (m.Method(deep_lift=m.DeepLift()), 2, 4),
         (m.Method(deep_shap=m.DeepShap(baselines=[m.Baseline()] * 5)), 10, 20),
         (m.Method(lime=m.Lime(n_samples=300)), 300, 300),
@@ -99,7 +104,13 @@ def test_those_of_gradient_methods_are_counted_by_themselves() -> None:
 
 
 @pytest.mark.parametrize("name", parameters.method_names())
-def test_every_method_takes_at_least_one(name: str) -> None:
+def test_every_method_is_counted_as_workers_run_it(name: str) -> None:
     method = m.Method()
     getattr(method, name).SetInParent()
-    assert _evaluations(method) >= 2
+    request = explanation_pb2.ExplainRequest(model="tiny", methods=[method])
+    request.inputs.add(image=b"an image")
+    validation.resolve(request)
+    planned = evaluations(request, model("tiny"))
+    assert planned.total >= 2
+    assert (planned.gradient == planned.total - 1) == (name in GRADIENT_METHODS)
+    assert (planned.gradient == 0) == (name in PERTURBATION_METHODS)
