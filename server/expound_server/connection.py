@@ -29,18 +29,21 @@ def connect(url: str, max_connections: int) -> Redis:
     A script whose reply was lost may have run, so nothing below the caller may repeat it.
     """
     address = RedisAddress.parse(url)
-    limits = {"max_connections": max_connections, "timeout": 5}
-    pool = (
-        _SentinelPool(  # type: ignore[no-untyped-call]  # of redis-py
-            address.master,
-            Sentinel(address.sentinels, sentinel_kwargs={**_TIMEOUTS, **address.sentinel_options}),
-            **limits,
-            **_OPTIONS,
-            **address.options,
+    limits: dict[str, Any] = {"max_connections": max_connections, "timeout": 5}
+    options = {**_OPTIONS, **address.options}
+    pool: BlockingConnectionPool
+    if address.sentinels:
+        sentinel_options = {**_TIMEOUTS, **address.sentinel_options}
+        sentinel = Sentinel(address.sentinels, sentinel_kwargs=sentinel_options)
+        pool = _SentinelPool(  # type: ignore[no-untyped-call]  # of redis-py
+            address.master, sentinel, **limits, **options
         )
-        if address.sentinels
-        else BlockingConnectionPool.from_url(url, **limits, **_OPTIONS)
-    )
+    else:
+        # Redis knows which connections its options mean, but its own pool lets nobody wait.
+        made = Redis(**options).connection_pool
+        pool = BlockingConnectionPool(
+            connection_class=made.connection_class, **limits, **made.connection_kwargs
+        )
     # Of TCP, TLS, a socket of the file system or a sentinel's master, as the URL says.
     pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
     return Redis.from_pool(pool)

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from typing import Any
 
 import pytest
 
@@ -9,14 +10,44 @@ from expound import tasks
 from expound.redis_address import RedisAddress
 from expound_worker.settings import Settings
 
+TLS = {"ssl": True, "ssl_cert_reqs": "required"}
+
 
 @pytest.mark.parametrize(
-    "url", ["redis://127.0.0.1:6379/0", "rediss://expound:secret@redis/1", "unix:///run/redis.sock"]
+    ("url", "options", "broker_url"),
+    [
+        ("redis://one", {"host": "one", "port": 6379, "db": 0}, "redis://:@one:6379/0"),
+        (
+            "redis://one:7/2?db=3",
+            {"host": "one", "port": 7, "db": 3},
+            "redis://:@one:7/3",
+        ),
+        (
+            "redis://:p%40ss@[::1]/1",
+            {"host": "::1", "port": 6379, "db": 1, "password": "p@ss"},
+            "redis://:p%40ss@[::1]:6379/1",
+        ),
+        (
+            "rediss://expound:secret@one?ssl_ca_certs=/etc/a%20ca.pem",
+            {"host": "one", "port": 6379, "db": 0, "username": "expound", "password": "secret"}
+            | TLS
+            | {"ssl_ca_certs": "/etc/a ca.pem"},
+            "rediss://expound:secret@one:6379/0",
+        ),
+        (
+            "unix://:secret@/run/a%20redis.sock?db=2",
+            {"unix_socket_path": "/run/a redis.sock", "db": 2, "password": "secret"},
+            "redis+socket://:secret@/run/a%20redis.sock?virtual_host=2",
+        ),
+    ],
 )
-def test_what_redis_py_knows_is_left_as_it_is(url: str) -> None:
-    assert RedisAddress.parse(url) == RedisAddress(url)
-    settings = tasks.celery_settings(url)
-    assert settings == {**tasks.CELERY_SETTINGS, "broker_url": url}
+def test_a_client_and_celery_are_told_the_same(
+    url: str, options: dict[str, Any], broker_url: str
+) -> None:
+    assert RedisAddress.parse(url) == RedisAddress(options)
+    verified = {name: value for name, value in options.items() if name.startswith("ssl_")}
+    told = {"broker_url": broker_url, "broker_use_ssl": verified}
+    assert tasks.celery_settings(url) == {**tasks.CELERY_SETTINGS, **told}
 
 
 def test_sentinels_name_the_master() -> None:
@@ -49,7 +80,9 @@ def test_no_password_is_shown() -> None:
     "url",
     ["", "redis", "redis+cluster://one:6379", "sentinel://one:1", "sentinel:///mymaster",
      "sentinel://one:1/mymaster/x", "sentinel://one:x/mymaster", "redis://one:x/0",
-     "rediss://one/x", "redis://[::1/0"],
+     "rediss://one/x", "redis://[::1/0", "redis://one?socket_timeout=3", "unix://", "unix://run/sock",
+     "unix:///run/sock?db=x", "redis://one?ssl_ca_certs=ca.pem", "rediss://one?ssl_cert_reqs=none",
+     "sentinel://one:1/mymaster?db=3"],
 )  # fmt: skip
 def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(ValueError, match="Redis Cluster is not supported"):
