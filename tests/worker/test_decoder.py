@@ -261,6 +261,9 @@ def test_a_process_knows_no_secret_and_loads_no_model(
     monkeypatch: pytest.MonkeyPatch, others: set[int]
 ) -> None:
     monkeypatch.setenv("EXPOUND_REDIS_URL", "redis://:fe8sG2xQ@127.0.0.1")
+    # Of the manifests for Kubernetes, and of an operator's own.
+    for name in ("REDIS_PASSWORD", "HF_TOKEN", "PYTHON_KEYRING"):
+        monkeypatch.setenv(name, "fe8sG2xQ")
     with closing(Decoder()) as decode:
         decode(jpeg())
         (process,) = decoders(others)

@@ -18,7 +18,24 @@ from expound_worker.decoding.wire import ANSWER, LENGTH, PIXEL_BYTES, RAW_MODE, 
 logger = logging.getLogger(__name__)
 
 COMMAND = (sys.executable, "-m", "expound_worker.decoding.process")
-_SECRET_PREFIX = "EXPOUND_"
+# What Python needs to find its libraries and its temporary folder, and to read texts. What decodes
+# strangers' images is told nothing else of the environment: any other name may hold a secret.
+_VARIABLES = (
+    "HOME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "LD_LIBRARY_PATH",
+    "PATH",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONHOME",
+    "PYTHONNOUSERSITE",
+    "PYTHONPATH",
+    "PYTHONPYCACHEPREFIX",
+    "PYTHONSAFEPATH",
+    "PYTHONUSERBASE",
+    "TMPDIR",
+)
 # A socket takes so much that nobody has read yet: neither side waits for the other to send.
 _MOST_TOGETHER_BYTES = 65_536
 
@@ -133,10 +150,7 @@ class _Process:
 
     def __init__(self, command: Sequence[str]) -> None:
         self._connection, theirs = socket.socketpair()
-        # What decodes strangers' images is not told where Redis is, nor its password.
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith(_SECRET_PREFIX)
-        }
+        environment = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
         try:
             with theirs:
                 self._process = subprocess.Popen(
