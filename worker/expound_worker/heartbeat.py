@@ -8,6 +8,7 @@ import redis
 
 from expound.v1 import worker_pb2
 from expound_worker.store import Store
+from expound_worker.watchdog import vital_thread
 
 logger = logging.getLogger(__name__)
 
@@ -23,8 +24,9 @@ class Heartbeat:
         self._card = card.SerializeToString()
         self._told = b""
         self._file = Path(file) if file else None
+        self._file_failed = False
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread = vital_thread(self._run, "heartbeat")
 
     def start(self) -> None:
         """Beats from now on."""
@@ -46,14 +48,24 @@ class Heartbeat:
     def _run(self) -> None:
         while True:
             # The file tells that the process lives, whether or not Redis does.
-            if self._file is not None:
-                self._file.touch()
+            self._touch()
             try:
                 self._beat()
             except redis.RedisError as error:
                 logger.warning("Redis does not answer the heartbeat: %s", error)
             if self._stopping.wait(PERIOD_S):
                 return
+
+    def _touch(self) -> None:
+        if self._file is None:
+            return
+        try:
+            self._file.touch()
+        except OSError as error:
+            # Told of once: it is most likely to be so at every beat.
+            if not self._file_failed:
+                logger.warning("the heartbeat file cannot be touched: %s", error)
+            self._file_failed = True
 
     def _beat(self) -> None:
         card = self._card
