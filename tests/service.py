@@ -20,7 +20,7 @@ class Worker(Process):
     def __init__(self, redis_url: str, models: Path = MODELS, kinds: str = "") -> None:
         command = [sys.executable, "-m", "expound_worker", "--redis-url", redis_url]
         options = ["--models", str(models), *(["--kinds", kinds] if kinds else [])]
-        super().__init__([*command, *options], {"EXPOUND_HEARTBEAT_FILE": f"{models}.none"})
+        super().__init__([*command, *options])
 
 
 class Server(Process):

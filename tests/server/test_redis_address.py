@@ -8,7 +8,6 @@ import pytest
 
 from expound import tasks
 from expound.redis_address import RedisAddress
-from expound_worker.settings import Settings
 
 TLS = {"ssl": True, "ssl_cert_reqs": "required"}
 
@@ -96,10 +95,3 @@ def test_a_process_that_is_told_of_no_redis_says_so_and_ends(program: str) -> No
     assert ended.returncode == 2
     [line] = ended.stderr.splitlines()
     assert "error: the URL of Redis must be redis://" in line
-
-
-def test_a_worker_says_which_variable_is_wrong() -> None:
-    with pytest.raises(ValueError, match="EXPOUND_MAX_STEP_S must be a number, not 'soon'"):
-        Settings.from_environment({"EXPOUND_MAX_STEP_S": "soon"})
-    with pytest.raises(ValueError, match="kinds of work are gradient,perturbation, not 'lime'"):
-        Settings.from_environment({"EXPOUND_KINDS": "lime"})

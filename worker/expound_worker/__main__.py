@@ -3,24 +3,24 @@
 This process only hands out tickets; models and their libraries are loaded in its child.
 """
 
-import argparse
 import os
 import signal
 import sys
-from dataclasses import replace
+from collections.abc import Sequence
 from types import FrameType
 
 import celery.worker.state
 
 from expound_worker.app import create_app
-from expound_worker.settings import KINDS, Settings
+from expound_worker.identity import identity
+from expound_worker.settings import read_settings
 from expound_worker.tasks import FAILED_START
 
 
-def main(arguments: list[str] | None = None) -> int:
+def main(arguments: Sequence[str]) -> int:
     """Runs a worker until it is told to stop; 1 when it cannot load its models, 2 for settings."""
     try:
-        settings = _parse(arguments)
+        settings = read_settings(arguments, os.environ)
     except ValueError as error:
         print(f"expound worker: error: {error}", file=sys.stderr)
         return 2
@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     signal.signal(FAILED_START, _stop_after_failed_start)
     worker = create_app(settings).Worker(
-        hostname=f"expound@{settings.worker}",
+        hostname=f"expound@{identity(os.getpid())}",
         queues=settings.queues(),
         loglevel="WARNING",
         quiet=True,
@@ -44,25 +44,10 @@ def main(arguments: list[str] | None = None) -> int:
     return int(worker.exitcode or 0)
 
 
-def _parse(arguments: list[str] | None) -> Settings:
-    settings = Settings.from_environment(os.environ)
-    parser = argparse.ArgumentParser(prog="expound worker", description="Runs an Expound worker.")
-    parser.add_argument("--redis-url", default=settings.redis_url, help="Redis to work with")
-    parser.add_argument("--models", default=settings.models, help="path of models.toml")
-    parser.add_argument("--pool", default=settings.pool, help="pool whose models it serves")
-    parser.add_argument(
-        "--kinds",
-        default=settings.kinds,
-        choices=[*KINDS, ",".join(KINDS)],
-        help="kinds of work it takes (default: all)",
-    )
-    return replace(settings, **vars(parser.parse_args(arguments)))
-
-
 def _stop_after_failed_start(_signal: int, _frame: FrameType | None) -> None:
     """The child could not load its models: a new one could not either, so the worker ends."""
     celery.worker.state.should_stop = 1  # type: ignore[assignment]  # an exit code
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

@@ -45,11 +45,11 @@ Send = Callable[[str, int, str], None]
 class Device:
     """Owns the models of one child process and runs the units of work that its tickets name."""
 
-    def __init__(self, settings: Settings, send: Send) -> None:
+    def __init__(self, settings: Settings, worker: str, send: Send) -> None:
         self._settings = settings
         self._send = send
         client = connect(settings.redis_url)
-        self._store = Store(client, settings.worker)
+        self._store = Store(client, worker)
         self._claims = Claims(self._store)
         self._leases = Leases(self._store)
         self._decode = Decoder()
@@ -77,17 +77,16 @@ class Device:
         # What is loaded by now stays; the garbage collector need not go through it again.
         gc.freeze()
         self._leases.start()
-        kinds = self._settings.kinds.split(",")
         self._loop.start()
-        if tasks.GRADIENT in kinds:
+        if tasks.GRADIENT in self._settings.kinds:
             for listener in self._listeners:
                 listener.start()
-        self._jobs.start(listening=tasks.PERTURBATION in kinds)
+        self._jobs.start(listening=tasks.PERTURBATION in self._settings.kinds)
         self._heartbeat.start()
         self._watchdog.start()
         self._prober.start()
         names = ", ".join(model.name for model in self._models)
-        logger.info("worker %s serves %s", self._settings.worker, names)
+        logger.info("worker %s serves %s", self._store.worker, names)
 
     def stop(self) -> None:
         """Ends what it has begun, and stops telling that the worker lives."""
@@ -113,7 +112,7 @@ class Device:
         self._jobs.offer(explanation_id, method_index)
 
     def _card(self) -> worker_pb2.WorkerCard:
-        return worker_card(self._settings, self._models, self._capabilities)
+        return worker_card(self._store.worker, self._settings, self._models, self._capabilities)
 
     def _learn(self, model: Model, capabilities: Sequence[Capability]) -> None:
         self._capabilities[model.name] = capabilities

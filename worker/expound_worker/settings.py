@@ -1,11 +1,10 @@
-"""What a worker is told by its command line and environment."""
+"""Settings of a worker: command line first, then environment, then default."""
 
-import os
-import socket
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+import argparse
+from collections.abc import Mapping, Sequence
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from expound import tasks
 from expound.redis_address import RedisAddress
@@ -14,62 +13,92 @@ DEFAULT_MODELS = Path(__file__).parent / "models" / "models.toml"
 KINDS = (tasks.GRADIENT, tasks.PERTURBATION)
 
 
+def _setting(
+    default: str | float | tuple[str, ...], variable: str, description: str, *, shown: bool = True
+) -> Any:
+    metadata = {"variable": variable, "description": description}
+    return field(default=default, metadata=metadata, repr=shown)
+
+
 @dataclass(frozen=True)
 class Settings:
-    """Settings of a worker; its child processes read them again from the environment.
-
-    Attributes:
-        redis_url: Redis of the records and of Celery's messages.
-        models: path of ``models.toml``.
-        pool: pool whose models it serves and whose queues it takes work from.
-        kinds: kinds of work it takes, "gradient" or "perturbation" or both, comma-separated.
-        heartbeat_file: file that it touches while it lives; empty for none.
-        max_step_s: for how long the device may be at one step, a batch of gradients or a forward
-            pass; then it counts as hung, and the process begins anew.
-        worker: identity of the worker.
+    """Settings of one worker.
 
     Raises:
         ValueError: a setting is not what it should be.
     """
 
-    redis_url: str = "redis://127.0.0.1:6379/0"
-    models: str = str(DEFAULT_MODELS)
-    pool: str = tasks.DEFAULT_POOL
-    kinds: str = ",".join(KINDS)
-    heartbeat_file: str = "/tmp/expound-worker-heartbeat"
-    max_step_s: float = 600.0
-    worker: str = f"{socket.gethostname()}:{os.getpid()}"
+    redis_url: str = _setting(
+        "redis://127.0.0.1:6379/0", "EXPOUND_REDIS_URL", "Redis of records and queues", shown=False
+    )
+    models: str = _setting(str(DEFAULT_MODELS), "EXPOUND_MODELS", "path of models.toml")
+    pool: str = _setting(
+        tasks.DEFAULT_POOL, "EXPOUND_POOL", "pool whose models it serves and whose work it takes"
+    )
+    kinds: tuple[str, ...] = _setting(KINDS, "EXPOUND_KINDS", "kinds of work it takes")
+    heartbeat_file: str = _setting(
+        "", "EXPOUND_HEARTBEAT_FILE", "file that it touches every 2 s while it lives"
+    )
+    max_step_s: float = _setting(
+        600.0,
+        "EXPOUND_MAX_STEP_S",
+        "for how long the device may be at one step, a batch of gradients or a forward pass; then "
+        "it counts as hung, and the process begins anew",
+    )
 
     def __post_init__(self) -> None:
         RedisAddress.parse(self.redis_url)
-        if not set(self.kinds.split(",")) <= set(KINDS):
-            raise ValueError(f"kinds of work are {','.join(KINDS)}, not {self.kinds!r}")
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str]) -> Self:
-        """Reads ``EXPOUND_REDIS_URL``, ``EXPOUND_MODELS`` and so on; defaults where unset."""
-        given = {name: environment.get(_variable(name)) for name in cls.__dataclass_fields__}
-        return cls(**{name: cls._read(name, text) for name, text in given.items() if text})
-
-    @classmethod
-    def _read(cls, name: str, text: str) -> Any:
-        # Every setting is of the type of its default.
-        if not isinstance(getattr(cls, name), float):
-            return text
-        try:
-            return float(text)
-        except ValueError:
-            raise ValueError(f"{_variable(name)} must be a number, not {text!r}") from None
+        if not set(self.kinds) <= set(KINDS):
+            raise ValueError(f"kinds of work are {_text(KINDS)}, not {_text(self.kinds)!r}")
 
     def to_environment(self) -> dict[str, str]:
-        """The variables from which `from_environment` makes the same settings."""
-        return {_variable(name): str(value) for name, value in asdict(self).items()}
+        """The variables from which `read_settings` makes the same settings."""
+        return {
+            setting.metadata["variable"]: _text(getattr(self, setting.name))
+            for setting in fields(self)
+        }
 
     def queues(self) -> list[str]:
         """Queues it takes work from, the more urgent first."""
-        chosen = self.kinds.split(",")
-        return [tasks.queue(kind, self.pool) for kind in KINDS if kind in chosen]
+        return [tasks.queue(kind, self.pool) for kind in KINDS if kind in self.kinds]
 
 
-def _variable(name: str) -> str:
-    return f"EXPOUND_{name.upper()}"
+def read_settings(arguments: Sequence[str], environment: Mapping[str, str]) -> Settings:
+    """Reads the settings; what is empty is not given. Raises ValueError as `Settings` does."""
+    parser = argparse.ArgumentParser(prog="expound worker", description="Runs an Expound worker.")
+    for setting in fields(Settings):
+        variable, description = setting.metadata["variable"], setting.metadata["description"]
+        parser.add_argument(
+            _option(setting),
+            default=environment.get(variable),
+            help=f"{description} ({variable}; default {_text(setting.default) or 'none'})",
+        )
+    given = vars(parser.parse_args(arguments))
+    return Settings(
+        **{
+            setting.name: _read(setting, given[setting.name])
+            for setting in fields(Settings)
+            if given[setting.name]
+        }
+    )
+
+
+def _option(setting: Field[Any]) -> str:
+    return f"--{setting.name.replace('_', '-')}"
+
+
+def _read(setting: Field[Any], text: str) -> Any:
+    # Every setting is of the type of its default.
+    if isinstance(setting.default, tuple):
+        return tuple(text.split(","))
+    if not isinstance(setting.default, float):
+        return text
+    try:
+        return float(text)
+    except ValueError:
+        name = f"{_option(setting)} ({setting.metadata['variable']})"
+        raise ValueError(f"{name} must be a number, not {text!r}") from None
+
+
+def _text(value: object) -> str:
+    return ",".join(value) if isinstance(value, tuple) else str(value)

@@ -9,7 +9,8 @@ from celery import current_app, shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from expound import tasks
-from expound_worker.settings import Settings
+from expound_worker.identity import identity
+from expound_worker.settings import read_settings
 
 if TYPE_CHECKING:
     from expound_worker.device import Device
@@ -50,8 +51,8 @@ def _load() -> "Device | None":
     # Maps add up to the precision of float32; cuDNN would round to ten bits.
     torch.backends.cudnn.allow_tf32 = False
     try:
-        settings = Settings.from_environment(os.environ)
-        device = in_passing_thread(lambda: Device(settings, send=_send))
+        settings, worker = read_settings([], os.environ), identity(os.getppid())
+        device = in_passing_thread(lambda: Device(settings, worker, send=_send))
     except EntryError as error:
         logger.error("the worker cannot start: %s", error)
         os.kill(os.getppid(), FAILED_START)

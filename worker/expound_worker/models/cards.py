@@ -12,13 +12,16 @@ from expound_worker.settings import Settings
 
 
 def worker_card(
-    settings: Settings, models: Iterable[Model], capabilities: Mapping[str, Sequence[Capability]]
+    worker: str,
+    settings: Settings,
+    models: Iterable[Model],
+    capabilities: Mapping[str, Sequence[Capability]],
 ) -> worker_pb2.WorkerCard:
     """The card of a worker with those models; what the methods can do on each is by its name."""
     return worker_pb2.WorkerCard(
-        worker=settings.worker,
+        worker=worker,
         pool=settings.pool,
-        kinds=settings.kinds.split(","),
+        kinds=settings.kinds,
         models=[model_card(model, capabilities[model.name]) for model in models],
     )
 
