@@ -137,3 +137,26 @@ def test_a_stop_takes_no_more_and_waits_for_what_runs() -> None:
     stopping.join(DEADLINE_S)
     assert not stopping.is_alive()
     assert work.begun.empty()
+
+
+def test_a_job_whose_thread_cannot_start_keeps_no_room_and_ends_no_listener(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    work = Work(limit=1)
+    work.jobs.start(listening=True)
+    start, failures = threading.Thread.start, ["a", "b"]
+
+    def fail_at_first(thread: threading.Thread) -> None:
+        # As Python does where the system gives it no thread more.
+        if failures and thread.name.startswith("job "):
+            failures.pop()
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", fail_at_first)
+    work.offers.put(("a", 0))
+    work.offers.put(("b", 0))
+    work.offers.put(("c", 0))
+    assert work.next_begun() == "c"
+    assert caplog.text.count("a job cannot be started") == 2
+    work.end()

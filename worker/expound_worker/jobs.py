@@ -57,7 +57,11 @@ class Jobs:
             self._changed.wait_for(lambda: not self._running)
 
     def offer(self, explanation_id: str, method_index: int) -> None:
-        """Starts a job if there is room for it; it stays where others look for it, if not."""
+        """Starts a job if there is room for it; it stays where others look for it, if not.
+
+        Raises:
+            RuntimeError: the system has no thread for it.
+        """
         with self._changed:
             if self._has_room():
                 self._start(explanation_id, method_index)
@@ -111,7 +115,11 @@ class Jobs:
         self._running += 1
         name = f"job {explanation_id} {method_index}"
         job = (explanation_id, method_index)
-        threading.Thread(target=self._run, args=job, name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._run, args=job, name=name, daemon=True).start()
+        except RuntimeError:  # the system has no thread for it
+            self._running -= 1
+            raise
 
     def _run(self, explanation_id: str, method_index: int) -> None:
         compute_on(1)
@@ -131,13 +139,18 @@ class Jobs:
             if self.stopping.is_set():
                 return
             try:
-                heard = self._listen()
+                self._take_next()
             except redis.RedisError as error:
                 logger.warning("Redis is away: %s", error)
                 self.stopping.wait(_RETRY_S)
-                continue
-            if heard is not None:
-                # Nobody else knows of it now, so it is taken though the worker stops.
-                with self._changed:
-                    self._changed.wait_for(lambda: self._has_room() or self.stopping.is_set())
-                    self._start(*heard)
+            except RuntimeError:
+                logger.exception("a job cannot be started; it is left to others")
+                self.stopping.wait(_RETRY_S)
+
+    def _take_next(self) -> None:
+        heard = self._listen()
+        if heard is not None:
+            # Nobody else knows of it now, so it is taken though the worker stops.
+            with self._changed:
+                self._changed.wait_for(lambda: self._has_room() or self.stopping.is_set())
+                self._start(*heard)
