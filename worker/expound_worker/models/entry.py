@@ -1,10 +1,11 @@
 """The entries of ``models.toml``: what is written there, checked."""
 
+import math
 import re
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 
@@ -82,7 +83,8 @@ def read_entries(path: str | Path) -> list[Entry]:
     except tomllib.TOMLDecodeError as error:
         raise EntryError(f"{file}: is no TOML: {error}") from error
     tables = document.pop("models", {})
-    if document or not isinstance(tables, dict) or not tables:
+    entries = isinstance(tables, dict) and all(isinstance(each, dict) for each in tables.values())
+    if document or not entries or not tables:
         raise EntryError(f"{file}: must hold tables [models.NAME] and nothing else")
     return [_Table(file, name, table).entry() for name, table in tables.items()]
 
@@ -127,8 +129,8 @@ class _Table:
             version=self._take("version", str, "1"),
             pool=self._pool(),
             device=self._take("device", str, "auto"),
-            batch_size=self._take("batch_size", int, 0) or None,
-            threads=self._take("threads", int, 0) or None,
+            batch_size=self._length("batch_size"),
+            threads=self._length("threads"),
             autocast=self._autocast(),
             compile=self._flag("compile"),
         )
@@ -182,21 +184,19 @@ class _Table:
         if len(shape) != 3 or shape[0] not in (1, 3) or not all(_is_length(n) for n in shape):
             raise table._error(f"`input.shape` must be [1 or 3, height, width], not {shape}")
         channels = shape[0]
-        mean = table._take("mean", list, list(IMAGENET_MEAN if channels == 3 else (0.5,)))
-        std = table._take("std", list, list(IMAGENET_STD if channels == 3 else (0.5,)))
-        if len(mean) != channels or len(std) != channels or not all(value > 0 for value in std):
-            raise table._error(f"`input.mean` and `input.std` must have {channels} values, std > 0")
+        mean = table._numbers("mean", IMAGENET_MEAN if channels == 3 else (0.5,))
+        std = table._numbers("std", IMAGENET_STD if channels == 3 else (0.5,), above=0)
         interpolation = table._take("interpolation", str, "bilinear")
         if interpolation not in INTERPOLATIONS:
             allowed = ", ".join(INTERPOLATIONS)
             raise table._error(f"`input.interpolation` must be one of {allowed}")
-        resize = table._take("resize", int, 0)
+        resize = table._length("resize")
         table._done()
         return Preprocessing(
             input_shape=(channels, shape[1], shape[2]),
-            resize=resize or None,
-            mean=tuple(float(value) for value in mean),
-            std=tuple(float(value) for value in std),
+            resize=resize,
+            mean=mean,
+            std=std,
             interpolation=interpolation,
         )
 
@@ -213,6 +213,25 @@ class _Table:
             raise self._error(f"`{key}` must be true or false, not {value!r}")
         return value
 
+    def _length(self, key: str) -> int | None:
+        value = self._table.pop(key, None)
+        if value is None or _is_length(value):
+            return value
+        name = f"{self._within}{key}"
+        raise self._error(f"`{name}` must be a whole number of 1 or more, not {value!r}")
+
+    def _numbers(
+        self, key: str, default: tuple[float, ...], above: float = -math.inf
+    ) -> tuple[float, ...]:
+        """As many numbers as the default has, each above a limit."""
+        values = self._table.pop(key, list(default))
+        numbers = isinstance(values, list) and all(_is_number(value) for value in values)
+        if numbers and len(values) == len(default) and all(value > above for value in values):
+            return tuple(float(value) for value in values)
+        limit = "" if above == -math.inf else f" above {above:g}"
+        name = f"{self._within}{key}"
+        raise self._error(f"`{name}` must be {len(default)} numbers{limit}, not {values!r}")
+
     def _take(self, key: str, kind: type[Any], default: Any) -> Any:
         value = self._table.pop(key, default)
         if not isinstance(value, kind) or isinstance(value, bool):
@@ -228,5 +247,9 @@ class _Table:
         return EntryError(f"{self._file}: [models.{self._name}]: {message}")
 
 
-def _is_length(value: object) -> bool:
-    return isinstance(value, int) and value > 0
+def _is_length(value: object) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
