@@ -6,14 +6,52 @@ from pathlib import Path
 import pytest
 import safetensors.torch
 import torch
+from torch import Tensor, nn
 from torchvision.models import get_model
 
-from expound_worker.models.entry import EntryError, read_entries
+from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.registry import Registry, load
 from tests.models import networks
 
 HEAD = '[models.m]\ntorchvision = "resnet18"\narguments = { num_classes = 5 }\n'
 SMALL = "[models.m.input]\nshape = [3, 64, 64]\n"
+
+
+class LogitScale(nn.Module):
+    """Gives a scale without dimensions, as CLIP's."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+
+    def forward(self) -> Tensor:
+        scale: Tensor = self.scale.exp()
+        return scale
+
+
+class Scaled(nn.Module):
+    """The CIFAR network, whose logits are scaled."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = networks.cifar()
+        self.logit_scale = LogitScale()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images) * self.logit_scale()
+        return logits
+
+
+class OfTwo(nn.Module):
+    """A network that takes batches of two alone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = networks.cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images.reshape(2, 3, 32, 32))
+        return logits
 
 
 def write(folder: Path, text: str) -> Path:
@@ -108,6 +146,22 @@ def test_weights_are_loaded_if_they_have_the_digest_of_their_entry(
     path.write_bytes(damaged)
     with pytest.raises(EntryError, match="SHA-256"):
         load(entry)
+
+
+def of_a_builder(folder: Path, name: str) -> Entry:
+    """The entry of a network of this module, of images of 32 x 32."""
+    text = f'[models.m]\nbuilder = "{__name__}:{name}"\n[models.m.input]\nshape = [3, 32, 32]\n'
+    return read_entries(write(folder, text))[0]
+
+
+def test_a_module_that_gives_a_number_alone_is_no_layer(tmp_path: Path) -> None:
+    model = load(of_a_builder(tmp_path, "Scaled"))
+    assert [layer.name for layer in model.layers][:2] == ["network.conv1", "network.pool#1"]
+
+
+def test_a_network_that_fails_at_other_batches_is_refused_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(EntryError, match=r"\[models\.m\]: RuntimeError: shape"):
+        load(of_a_builder(tmp_path, "OfTwo"))
 
 
 def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def _changed_in_corners(noise: Tensor) -> Tensor:
 
 def _layout(output: Tensor, noise: Tensor) -> Layout | None:
     """The layout in which the output follows the changed corners best; None where it is no map."""
-    if len(output) != 3 or not output.is_floating_point():
+    if output.ndim == 0 or len(output) != 3 or not output.is_floating_point():
         return None
     _, channels, height, width = noise.shape
     shifts = {

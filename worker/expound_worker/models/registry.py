@@ -82,9 +82,11 @@ class Registry:
 def load(entry: Entry) -> Model:
     """Builds and probes the model of an entry. Raises EntryError when it cannot be."""
     device = _device(entry.device)
+    input_shape = entry.preprocessing.input_shape
     try:
         module = _build(entry).eval().requires_grad_(False).to(device)
         logits = _probe(entry, module, device)
+        layers = find_layers(module, input_shape, device)
     except EntryError:
         raise
     except Exception as error:
@@ -96,7 +98,6 @@ def load(entry: Entry) -> Model:
             f"[models.{entry.name}]: `labels` has {len(entry.labels)} labels, but the model has "
             f"{class_count} classes"
         )
-    input_shape = entry.preprocessing.input_shape
     try:
         run = inference.choose(
             module, input_shape, device, autocast=entry.autocast, compiled=entry.compile
@@ -118,7 +119,7 @@ def load(entry: Entry) -> Model:
         preprocessing=entry.preprocessing,
         labels=entry.labels,
         class_count=class_count,
-        layers=find_layers(module, input_shape, device),
+        layers=layers,
         batch=BatchSize(sizes.batch_size),
         chunk_size=sizes.chunk_size,
         inference=run,
