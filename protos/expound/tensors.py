@@ -14,6 +14,7 @@ _DTYPES: dict[tensor_pb2.DataType.ValueType, np.dtype[np.generic]] = {
     tensor_pb2.DATA_TYPE_UINT8: np.dtype("u1"),
     tensor_pb2.DATA_TYPE_INT32: np.dtype("<i4"),
 }
+_MOST_AXES = 4
 _DATA_TYPES = {dtype: data_type for data_type, dtype in _DTYPES.items()}
 
 
@@ -41,6 +42,8 @@ def check_tensor(tensor: tensor_pb2.Tensor) -> None:
     if tensor.dtype not in _DTYPES:
         names = ", ".join(tensor_pb2.DataType.Name(data_type) for data_type in _DTYPES)
         raise TensorError("dtype", f"must be one of {names}")
+    if len(tensor.shape) > _MOST_AXES:
+        raise TensorError("shape", f"must have {_MOST_AXES} axes at most, not {len(tensor.shape)}")
     if any(length < 1 for length in tensor.shape):
         raise TensorError("shape", f"every length must be at least 1, not {list(tensor.shape)}")
     expected = math.prod(tensor.shape) * _DTYPES[tensor.dtype].itemsize

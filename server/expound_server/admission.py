@@ -31,6 +31,7 @@ async def prepare(
         MethodUnsupported: a method cannot explain the model.
         QuotaExceeded: it takes more evaluations than the tenant's requests may.
     """
+    request.DiscardUnknownFields()
     validation.resolve(request)
     violations = list(validation.violations(request))
     try:

@@ -35,6 +35,11 @@ class Authenticator:
             return self._tenants.tenant(self._of_token(_bearer_token(authorization)))
         return self._tenants.tenant(self._of_certificate(certificate_names))
 
+    def check(self, authorization: Sequence[str]) -> None:
+        """Raises Unauthenticated where no certificate can make up for what came."""
+        if authorization or not self._tenants.certificates:
+            self.tenant(authorization, ())
+
     def _of_token(self, token: str) -> str:
         presented = hashlib.sha256(token.encode()).hexdigest()
         found = None

@@ -184,6 +184,19 @@ class AnswerTooLarge(CallError):
         )
 
 
+class RequestTooLarge(CallError):
+    """The request, which every answer repeats, leaves no room for one."""
+
+    reason = Reason.MESSAGE_TOO_LARGE
+
+    def __init__(self, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"the request takes {size_bytes} bytes without its inputs, above the limit of "
+            f"{limit_bytes}; send fewer or smaller baselines and label maps",
+            metadata={"size": str(size_bytes), "limit": str(limit_bytes)},
+        )
+
+
 class QuotaExceeded(CallError):
     """The tenant asks for more than it may."""
 

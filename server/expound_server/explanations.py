@@ -15,6 +15,7 @@ from expound_server.errors import (
     AnswerTooLarge,
     ExplanationEnded,
     RequestIdReused,
+    RequestTooLarge,
 )
 from expound_server.record import Answer, Record
 from expound_server.store import Created, Store
@@ -79,12 +80,14 @@ class Explanations:
             MethodNotImplemented: the workers of the model lack a method.
             MethodUnsupported: a method cannot explain the model.
             QuotaExceeded: the tenant asks for more than it may.
+            RequestTooLarge: it leaves no room for its answer.
             QueueFull: too much work waits already.
             RequestIdReused: the request id belongs to another request.
             BrokerUnavailable: it is stored, but no worker could be told.
         """
         ends_at_s = time.monotonic() + _wait_s(request, time_left_s)
         submission = await prepare(request, tenant, self._catalogue)
+        self._check_room(submission.request)
         if request.validate_only:
             return explanation_pb2.Explanation(request=submission.request)
         explanation_id = names.new_explanation_id()
@@ -129,7 +132,7 @@ class Explanations:
             before_us = pages.position(_PAGE_KIND, request.page_token, int)
         async with contextlib.aclosing(self._store.newest(tenant.name, before_us)) as found:
             async for record in found:
-                explanation = record.explanation()
+                explanation = self._on_a_page(record)
                 room = self._max_message_bytes - page.ByteSize() - _PAGE_ENDS_BYTES
                 is_full = len(page.explanations) == page_size or explanation.ByteSize() > room
                 if page.explanations and is_full:
@@ -200,6 +203,20 @@ class Explanations:
             over = self._stopping or ends_at_s <= time.monotonic()
             if over or fields.is_terminal(found.record.state):
                 return found
+
+    def _check_room(self, request: explanation_pb2.ExplainRequest) -> None:
+        """Every answer repeats the request without its inputs, and has more to tell."""
+        limit = self._max_message_bytes // 2
+        if request.ByteSize() > limit:
+            raise RequestTooLarge(request.ByteSize(), limit)
+
+    def _on_a_page(self, record: Record) -> explanation_pb2.Explanation:
+        """All but its tensors; without results and predictions where a page holds no more."""
+        explanation = record.explanation()
+        if explanation.ByteSize() > self._max_message_bytes - _PAGE_ENDS_BYTES:
+            explanation.ClearField("results")
+            explanation.ClearField("predictions")
+        return explanation
 
     def _fitting(self, record: Record, results: Mapping[int, bytes]) -> explanation_pb2.Explanation:
         """All of it, or all but its tensors where a message does not hold them: it was done."""

@@ -272,7 +272,7 @@ def _refusal(limit: str, retry_after_s: float, tenant: Tenant, max_waiting: int)
     if not retry_after_s:
         return QuotaExceeded(
             limit,
-            f"the inputs of the request take more than the {allowed} bytes that the tenant "
+            f"the request and its inputs take more than the {allowed} bytes that the tenant "
             f"{tenant.name} may ask to be kept; ask for fewer or smaller ones",
             tenant.name,
         )

@@ -27,8 +27,8 @@ class Limits:
         requests_in_flight: accepted explanations that have not ended.
         images_per_minute: images of accepted requests.
         evaluations_per_request: forward passes of one image that a request may take.
-        stored_bytes: inputs and results that are kept for it; a request is refused when its inputs
-            do not fit beside them.
+        stored_bytes: requests, results and events that are kept for it; a request is refused when
+            it does not fit beside them.
     """
 
     requests_in_flight: int = 0

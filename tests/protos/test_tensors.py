@@ -52,6 +52,8 @@ def test_an_array_of_a_type_without_a_name_is_refused(dtype: str) -> None:
         (tensor_pb2.DATA_TYPE_UNSPECIFIED, [2], 8, "dtype"),
         (99, [2], 8, "dtype"),
         (tensor_pb2.DATA_TYPE_FLOAT32, [0], 0, "shape"),
+        (tensor_pb2.DATA_TYPE_FLOAT32, [1] * 5, 4, "shape"),
+        (tensor_pb2.DATA_TYPE_FLOAT32, [2**62] * 100_000, 4, "shape"),
         (tensor_pb2.DATA_TYPE_FLOAT32, [2, -1], 8, "shape"),
         (tensor_pb2.DATA_TYPE_FLOAT32, [-2, -1], 8, "shape"),
         (tensor_pb2.DATA_TYPE_FLOAT32, [2], 7, "data"),

@@ -1,18 +1,21 @@
 """Requests that are wrong: each is refused with its code, its reason and the path of the field."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import grpc
 import numpy as np
 import pytest
 
+from expound import records
 from expound.reasons import Reason
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, method_pb2, tensor_pb2
 from expound.v1.explanation_pb2 import ExplainRequest
 from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound_server.settings import Settings
 from tests.server.calls import explain_request, refusal
-from tests.server.conftest import Server
+from tests.server.conftest import Server, running
 from tests.server.hand_worker import SUPPORTED, HandWorker, model
 
 Change = Callable[[ExplainRequest], object]
@@ -341,6 +344,33 @@ async def test_a_message_above_the_limit_is_refused(server: Server) -> None:
     refused = await refusal(server.explanations.Explain(request))
     assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (await server.explanations.Explain(explain_request())).name
+
+
+async def test_a_request_that_leaves_no_room_for_its_answer_is_not_stored(
+    settings: Settings, worker: HandWorker
+) -> None:
+    request = explain_request()
+    del request.methods[:]
+    for number in range(32):
+        method = request.methods.add(key=f"m{number}").integrated_gradients
+        method.baseline.tensor.CopyFrom(to_tensor(np.zeros((3, 8, 6))))
+    async with running(replace(settings, max_message_bytes=2**16)) as server:
+        refused = await refusal(server.explanations.Explain(request))
+        assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.reason == Reason.MESSAGE_TOO_LARGE
+        assert "without its inputs, above the limit of 32768" in refused.message
+        assert not worker.redis.exists(records.index_key("default"))
+        del request.methods[24:]
+        assert (await server.explanations.Explain(request)).name
+
+
+async def test_fields_that_nobody_knows_are_not_kept(server: Server, worker: HandWorker) -> None:
+    unknown = explain_request().SerializeToString() + b"\xfa\x3e\x03abc"  # field 1007, 3 bytes
+    request = explanation_pb2.ExplainRequest.FromString(unknown)
+    assert request.SerializeToString() != explain_request().SerializeToString()
+    answer = await server.explanations.Explain(request)
+    assert b"abc" not in answer.SerializeToString()
+    assert b"abc" not in worker.record(answer.name.removeprefix("explanations/"))[b"request"]
 
 
 async def test_an_answer_above_the_limit_is_refused_and_the_basic_view_is_not(

@@ -159,21 +159,22 @@ async def test_inputs_that_are_more_than_may_ever_be_kept_are_refused_for_good(
         assert "take more than the 2000 bytes" in refused.message
 
 
-def test_what_is_stored_counts_inputs_and_results_until_it_is_forgotten(
+def test_what_is_stored_counts_all_that_grows_until_it_is_forgotten(
     worker: HandWorker,
 ) -> None:
     def stored() -> int:
         return int(worker.redis.hget(f"{records.PREFIX}stored:default", "") or 0)
 
     worker.create("a", stored_bytes=10_000)
-    inputs = len(b"first") + len(b"second")
-    assert stored() == inputs
+    asked = len(b"first") + len(b"second") + len(worker.record("a")[b"request"])
+    assert stored() == asked
     worker.work_off("a")
-    result = worker.redis.strlen(records.result_key("a", 0))
-    assert stored() == inputs + result
+    told = worker.redis.strlen(records.result_key("a", 0))
+    told += len(worker.record("a")[b"predictions"])
+    assert stored() == asked + told
     worker.create("b", stored_bytes=10_000, ttl_ms=0)
     worker.create("c", stored_bytes=10_000)
-    assert stored() == 2 * inputs + result
+    assert stored() == 2 * asked + told
     worker.run("delete", "a")
     worker.run("delete", "c")
     assert stored() == 0

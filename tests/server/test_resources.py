@@ -160,6 +160,19 @@ async def test_a_page_ends_where_a_message_is_full(
     assert (listed, token) == (names[::-1], "")
 
 
+async def test_what_is_more_than_a_page_is_listed_without_its_results(
+    server: Server, settings: Settings, worker: HandWorker
+) -> None:
+    name = (await server.explanations.Explain(explain_request())).name
+    large = explanation_pb2.MethodResult()
+    large.attributions.add(layer="x" * settings.max_message_bytes)
+    key = records.record_key(name.removeprefix("explanations/"))
+    worker.redis.hset(key, "0:summary", large.SerializeToString())
+    page = await server.explanations.ListExplanations(ListExplanationsRequest())
+    assert [explanation.name for explanation in page.explanations] == [name]
+    assert not page.explanations[0].results
+
+
 async def test_a_full_last_page_has_no_token(server: Server) -> None:
     for _ in range(2):
         await server.explanations.Explain(explain_request())

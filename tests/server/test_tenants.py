@@ -65,6 +65,16 @@ async def _ask(server: Server, rpc: str, name: str, token: str) -> Any:
     return await anext(aiter(watch))
 
 
+async def test_what_a_stranger_sends_is_not_read(server: Server, settings: Settings) -> None:
+    request = explain_request()
+    request.inputs[0].image = bytes(settings.max_message_bytes + 1)
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.code == grpc.StatusCode.UNAUTHENTICATED
+    assert refused.reason == Reason.UNAUTHENTICATED
+    refused = await refusal(server.explanations.Explain(request, metadata=bearer(RADIOLOGY)))
+    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
 @pytest.mark.parametrize(
     ("metadata", "message"),
     [

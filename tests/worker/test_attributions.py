@@ -8,7 +8,8 @@ from numpy.typing import NDArray
 
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2, tensor_pb2
-from expound_worker.attributions import to_attribution
+from expound_worker import attributions
+from expound_worker.attributions import Attributions, to_attribution
 from expound_worker.methods.method import LOGIT, Answer, MethodError
 
 SCORE = explanation_pb2.ClassScore(index=3)
@@ -81,3 +82,17 @@ def test_a_sum_over_channels_is_finite_too() -> None:
     with pytest.raises(MethodError) as raised:
         to_attribution(replace(SOUND, values=values), 0, SCORE, summed)
     assert raised.value.reason is Reason.NOT_FINITE
+
+
+def test_more_maps_than_are_kept_of_one_method_are_an_error_as_they_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    one = to_attribution(SOUND, 0, SCORE, OUTPUT).ByteSize()
+    monkeypatch.setattr(attributions, "MAX_RESULT_BYTES", 3 * one)
+    kept = Attributions(OUTPUT)
+    for _ in range(3):
+        kept.add(SOUND, 0, SCORE)
+    with pytest.raises(MethodError, match="ask for fewer inputs or targets") as raised:
+        kept.add(SOUND, 0, SCORE)
+    assert raised.value.reason is Reason.MESSAGE_TOO_LARGE
+    assert len(kept.result.attributions) == 3

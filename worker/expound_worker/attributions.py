@@ -12,8 +12,36 @@ _PROOFS = (
     "output", "baseline_output", "convergence_delta", "completeness_error", "standard_error",
     "weights", "standard_errors", "intercept", "r_squared",
 )  # fmt: skip
+MAX_RESULT_BYTES = 2**28
+"""Of one method. Redis takes no value of twice as much, and drops the connection that sends one."""
 _COARSE = 0.05
 """Error of rounding, as a share of the range of a map, above which the map has a warning."""
+
+
+class Attributions:
+    """Those of one method of an explanation, packed as its caller wants them.
+
+    Attributes:
+        result: the method's result, which holds them.
+    """
+
+    def __init__(self, output: explanation_pb2.OutputOptions) -> None:
+        """Begins without any."""
+        self.result = explanation_pb2.MethodResult()
+        self._output = output
+        self._bytes = 0
+
+    def add(self, answer: Answer, input_index: int, target: explanation_pb2.ClassScore) -> None:
+        """Adds an answer. Raises MethodError as `to_attribution`, or for more than can be kept."""
+        attribution = to_attribution(answer, input_index, target, self._output)
+        self._bytes += attribution.ByteSize()
+        if self._bytes > MAX_RESULT_BYTES:
+            raise MethodError(
+                Reason.MESSAGE_TOO_LARGE,
+                f"the maps of the method take more than the {MAX_RESULT_BYTES} bytes that are kept "
+                "of one; ask for fewer inputs or targets, or FLOAT16 values",
+            )
+        self.result.attributions.append(attribution)
 
 
 def to_attribution(

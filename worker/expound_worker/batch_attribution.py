@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from expound.v1 import explanation_pb2
-from expound_worker.attributions import to_attribution
+from expound_worker.attributions import Attributions
 from expound_worker.batch_prediction import Explanation
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe, method_path
@@ -83,7 +83,7 @@ def _attribute(
     model, request = explanations[0].model, explanations[0].request
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    results = [explanation_pb2.MethodResult() for _ in explanations]
+    attributions = [Attributions(request.output) for _ in explanations]
     pairs = [
         _Pair(number, input_index, score)
         for number, explanation in enumerate(explanations)
@@ -111,9 +111,10 @@ def _attribute(
         return list(zip(some, answers, strict=True))
 
     for pair, answer in chain(*model.batch.run(len(pairs), attribute)):
-        result = results[pair.explanation]
-        result.attributions.append(to_attribution(answer, pair.input, pair.score, request.output))
+        attributions[pair.explanation].add(answer, pair.input, pair.score)
+        result = attributions[pair.explanation].result
         result.progress.evaluations_done += answer.evaluations
+    results = [each.result for each in attributions]
     for result in results:
         result.progress.evaluations_total = result.progress.evaluations_done
     return results

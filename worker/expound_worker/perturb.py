@@ -10,7 +10,7 @@ import torch
 
 from expound import tasks
 from expound.v1 import explanation_pb2
-from expound_worker.attributions import to_attribution, to_partial
+from expound_worker.attributions import Attributions, to_partial
 from expound_worker.checkpoints import Scores, checkpointed
 from expound_worker.failures import describe, method_path
 from expound_worker.images import Decode, prepare
@@ -25,6 +25,8 @@ from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import Predictions, take_over
 
 PROGRESS_PERIOD_S = 0.25
+_MOST_PARTIAL_BYTES = 2**25
+"""Partial maps stay in Redis as long as the explanation: beyond so many a method tells no more."""
 CHECK_PERIOD_S = 0.05
 
 
@@ -67,7 +69,7 @@ def _attribute(
     model = checkpointed(served, scores)
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    result = explanation_pb2.MethodResult()
+    attributions = Attributions(request.output)
     progress = _Progress(work.unit, method.key, len(request.inputs), scores)
     for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
         image = prepare(source, number, model.preprocessing, decode).to(model.device)
@@ -83,7 +85,8 @@ def _attribute(
             )
         progress.finish(answers)
         for score, answer in zip(classes, answers, strict=True):
-            result.attributions.append(to_attribution(answer, number, score, request.output))
+            attributions.add(answer, number, score)
+    result = attributions.result
     result.progress.CopyFrom(progress.last)
     result.progress.ClearField("time_left")
     return result
@@ -116,6 +119,7 @@ class _Progress:
         self._input_count = input_count
         self._scores = scores
         self._done_before = 0
+        self._sent_bytes = 0
         self._offered = False
         self._started_s = time.monotonic()
         self._written_s = self._checked_s = self._started_s
@@ -154,14 +158,21 @@ class _Progress:
         # A job that lasts shows its first map as soon as it has one; the last one is the result.
         early = not self._offered and left_s >= PROGRESS_PERIOD_S
         wanted = left > 0 and (due or early)
-        answers = estimate() if wanted and estimate is not None else []
+        affordable = self._sent_bytes < _MOST_PARTIAL_BYTES
+        answers = estimate() if wanted and affordable and estimate is not None else []
         if due or answers:
             self.finish(answers)
             self._written_s = self._checked_s = now_s
             with outlasting_outages():
+                # The segments of an input come once, with its first target.
                 self._write(
                     [
-                        to_partial(answer, number, target, with_segments=not self._offered)
+                        to_partial(
+                            answer,
+                            number,
+                            target,
+                            with_segments=not self._offered and target is targets[0],
+                        )
                         for target, answer in zip(targets, answers, strict=False)
                     ]
                 )
@@ -173,6 +184,8 @@ class _Progress:
                     raise Stopped
 
     def _write(self, partials: list[explanation_pb2.Attribution]) -> None:
-        self._unit.write_progress(
-            explanation_pb2.MethodProgressed(key=self._key, progress=self.last, partials=partials)
+        progressed = explanation_pb2.MethodProgressed(
+            key=self._key, progress=self.last, partials=partials
         )
+        self._sent_bytes += progressed.ByteSize()
+        self._unit.write_progress(progressed)

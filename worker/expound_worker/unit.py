@@ -8,12 +8,8 @@ from typing import cast
 from google.rpc import status_pb2
 
 from expound import records
-from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2
 from expound_worker.store import Call, Store
-
-MAX_RESULT_BYTES = 2**28
-"""Of one method. Redis takes no value of twice as much, and drops the connection that sends one."""
 
 
 class Stopped(Exception):
@@ -137,21 +133,9 @@ class Unit:
                           "provenance", made_of, "made_with", _weights(provenance))  # fmt: skip
 
     def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
-        """Ends the unit well; the result is left without its tensors.
-
-        With more than is kept of one method, it ends it with an error.
-        """
+        """Ends the unit well; the result is left without its tensors."""
         if result is None:
             return self._finishing(explanation_pb2.STATE_SUCCEEDED)
-        if (size := result.ByteSize()) > MAX_RESULT_BYTES:
-            return self.failing(
-                status(
-                    Reason.MESSAGE_TOO_LARGE,
-                    f"the maps of the method take {size} bytes, above the {MAX_RESULT_BYTES} that "
-                    "are kept of one; ask for fewer inputs or targets, or FLOAT16 values",
-                    metadata={"size": str(size), "limit": str(MAX_RESULT_BYTES)},
-                )
-            )
         whole = result.SerializeToString()
         _drop_tensors(result)
         return self._finishing(

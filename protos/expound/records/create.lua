@@ -42,16 +42,16 @@ local early_us = paid + math.min(cost_us, MINUTE_US) - created - MINUTE_US
 if cost_us > 0 and early_us > 0 then
   return {'refused', 'images_per_minute', math.ceil(early_us)}
 end
-local input_bytes = 0
+local asked_bytes = #request
 for input = FIRST_INPUT, #ARGV do
-  input_bytes = input_bytes + #ARGV[input]
+  asked_bytes = asked_bytes + #ARGV[input]
 end
 if most_stored > 0 then
   local bytes, next_us = stored(tenant, created)
-  if input_bytes > most_stored then
+  if asked_bytes > most_stored then
     return {'refused', 'stored_bytes', 0}
   end
-  if bytes + input_bytes > most_stored then
+  if bytes + asked_bytes > most_stored then
     return {'refused', 'stored_bytes', integer(math.max((next_us or created) - created, 1000000))}
   end
 end
@@ -87,7 +87,7 @@ redis.call('HSET', key, 'request', request, 'request_id', request_id, 'state', P
   'expire_time', integer(expires), 'explain:state', PENDING, 'explain:attempt', 0)
 if most_stored > 0 then
   redis.call('HSET', key, 'metered', 1)
-  store_bytes(id, input_bytes)
+  store_bytes(id, asked_bytes)
 end
 for method = 0, methods - 1 do
   redis.call('HSET', key, method .. ':state', PENDING, method .. ':attempt', 0)

@@ -12,5 +12,6 @@ end
 for index = 6, #ARGV, 2 do
   redis.call('HSET', record_key(id), ARGV[index], ARGV[index + 1])
 end
+store_bytes(id, #payload)
 emit(id, 'kind', kind, 'payload', payload)
 return 1

@@ -16,7 +16,7 @@ OURS = "/expound.v1."
 
 
 class CallInterceptor(ServerInterceptor):
-    """Runs every call of our services, unary or server-streaming, inside a context manager."""
+    """Runs every call of our services, unary or streaming, inside a context manager."""
 
     @abstractmethod
     def around(self, method: str, context: Context) -> AbstractAsyncContextManager[None]:
@@ -33,8 +33,12 @@ class CallInterceptor(ServerInterceptor):
         if handler is None or not method.startswith(OURS):
             return handler
         codec = (handler.request_deserializer, handler.response_serializer)
+        if handler.request_streaming:
+            stream = self._stream(method, handler.stream_stream)
+            return grpc.stream_stream_rpc_method_handler(stream, *codec)
         if handler.response_streaming:
-            return grpc.unary_stream_rpc_method_handler(self._stream(method, handler), *codec)
+            stream = self._stream(method, handler.unary_stream)
+            return grpc.unary_stream_rpc_method_handler(stream, *codec)
         return grpc.unary_unary_rpc_method_handler(self._unary(method, handler), *codec)
 
     def _unary(self, method: str, handler: Handler) -> Callable[[Any, Context], Awaitable[Any]]:
@@ -46,11 +50,7 @@ class CallInterceptor(ServerInterceptor):
 
         return call
 
-    def _stream(
-        self, method: str, handler: Handler
-    ) -> Callable[[Any, Context], AsyncIterator[Any]]:
-        answer: Any = handler.unary_stream
-
+    def _stream(self, method: str, answer: Any) -> Callable[[Any, Context], AsyncIterator[Any]]:
         async def call(request: Any, context: Context) -> AsyncGenerator[Any, None]:
             async with self.around(method, context), aclosing(answer(request, context)) as events:
                 async for event in events:
