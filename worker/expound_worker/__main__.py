@@ -13,6 +13,7 @@ import celery.worker.state
 
 from expound_worker.app import create_app
 from expound_worker.identity import identity
+from expound_worker.secrecy import hide_from_others
 from expound_worker.settings import read_settings
 from expound_worker.tasks import FAILED_START
 
@@ -24,6 +25,7 @@ def main(arguments: Sequence[str]) -> int:
     except ValueError as error:
         print(f"expound worker: error: {error}", file=sys.stderr)
         return 2
+    hide_from_others()
     os.environ.update(settings.to_environment())
     # NumPy's matrices here are small: OpenBLAS' threads would spend their time waiting for one
     # another, and take it from the network's. The child reads this when it loads NumPy.

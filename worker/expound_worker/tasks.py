@@ -10,6 +10,7 @@ from celery.signals import worker_process_init, worker_process_shutdown
 
 from expound import tasks
 from expound_worker.identity import identity
+from expound_worker.secrecy import hide_from_others
 from expound_worker.settings import read_settings
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _load() -> "Device | None":
     from expound_worker.models.entry import EntryError
     from expound_worker.threads import in_passing_thread
 
+    hide_from_others()
     keep_freed_memory()
     # Maps add up to the precision of float32; cuDNN would round to ten bits.
     torch.backends.cudnn.allow_tf32 = False
