@@ -18,6 +18,7 @@ from expound_worker.methods.method import Answer, Estimate, largest_error
 from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.efficientnet_lite0 import build
 from expound_worker.models.inference import Inference
+from expound_worker.models.inputs import spare_inputs
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
@@ -29,6 +30,7 @@ M = TypeVar("M", bound=Message)
 def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int) -> Model:
     shape = preprocessing.input_shape
     module.eval().requires_grad_(False)
+    spare_inputs(module, torch.zeros(1, *shape))
     with torch.inference_mode():
         class_count = module(torch.zeros(1, *shape)).shape[1]
     return Model(

@@ -29,7 +29,7 @@ class Forward:
         """Runs the model; its batch is that of `inputs`, however large."""
         leaf = inputs.detach().requires_grad_()
         with torch.enable_grad():
-            return cls(leaf, model.module(leaf.clone()))  # the model may change it in place
+            return cls(leaf, model.module(leaf))
 
     def gradients(self, targets: Tensor) -> Tensor:
         """The gradient (N, C, H, W) of each input's logit of its target (N,) by that input."""

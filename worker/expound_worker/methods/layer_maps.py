@@ -76,7 +76,7 @@ def activations(model: Model, layer: Layer, inputs: Tensor) -> Tensor:
         outputs.append(output.clone())  # what follows may change it in place
 
     with _output_of(model, layer, keep):
-        model.module(inputs.clone())
+        model.module(inputs)
     return layer.layout.to_maps(outputs[0])
 
 

@@ -21,6 +21,7 @@ from expound_worker.models import inference
 from expound_worker.models.batch_size import BatchSize, BatchSizes, measure
 from expound_worker.models.entry import Entry, EntryError, read_entries
 from expound_worker.models.inference import InferenceError
+from expound_worker.models.inputs import spare_inputs
 from expound_worker.models.layers import find_layers
 from expound_worker.models.model import Model
 from expound_worker.models.output import check_output
@@ -86,6 +87,7 @@ def load(entry: Entry) -> Model:
     try:
         module = _build(entry).eval().requires_grad_(False).to(device)
         logits = _probe(entry, module, device)
+        spare_inputs(module, torch.zeros((2, *input_shape), device=device))
         layers = find_layers(module, input_shape, device)
     except EntryError:
         raise

@@ -39,11 +39,9 @@ def propagate(module: nn.Module, inputs: Tensor, baselines: Tensor, targets: Ten
     pairs = PairMode(RULES)
     leaf = inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
-        # The network may write into what it is given.
-        entered = leaf.clone()
-        pairs.pair(entered, torch.empty_like(inputs).copy_(baselines))
+        pairs.pair(leaf, torch.empty_like(inputs).copy_(baselines))
         with pairs:
-            logits = module(entered)
+            logits = module(leaf)
         columns = targets[:, None]
         outputs = logits.gather(1, columns)[:, 0]
         baseline_outputs = pairs.baseline(logits).gather(1, columns)[:, 0]

@@ -50,7 +50,7 @@ class Refusals:
             with torch.enable_grad():
                 mode = RectifierMode(guided)
                 with mode:
-                    model.module(zeros.requires_grad_().clone())
+                    model.module(zeros.requires_grad_())
             self._known[model.module] = mode.activations.refusal()
         return self._known[model.module]
 
@@ -107,8 +107,7 @@ def explain(model: Model, batch: Batch, rule: Rule) -> list[Answer]:
     leaf = batch.inputs.detach().clone().requires_grad_()
     with torch.enable_grad():
         with mode:
-            # The network may write into what it is given.
-            logits = model.module(leaf.clone())
+            logits = model.module(leaf)
         refusal = mode.activations.refusal()
         if refusal is not None:
             raise MethodError(Reason.METHOD_UNSUPPORTED, refusal)
