@@ -168,3 +168,103 @@ def test_two_threads_on_one_network_do_not_see_each_other(
         assert np.array_equal(ours, expected)
         assert expected.any()
     assert list(traces(network)) == before
+
+
+class PreActivated(nn.Module):
+    """A block whose shortcut reads what its first layer has changed in place."""
+
+    def __init__(self, in_place: bool) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem: nn.Module = nn.Conv2d(3, 8, 3, padding=1)
+            self.relu: nn.ReLU | nn.Dropout = nn.ReLU(in_place)
+            self.inner = nn.Conv2d(8, 8, 3, padding=1)
+            self.outer = nn.Conv2d(8, 8, 3, padding=1)
+            self.head = nn.Linear(8, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.stem(images)
+        changed = self.relu(maps)
+        shortcut = maps if self.relu.inplace else changed
+        block = self.outer(torch.relu(self.inner(changed)))
+        logits: Tensor = self.head((shortcut + block).mean(dim=(2, 3)))
+        return logits
+
+
+@every_method
+def test_what_is_read_again_behind_a_layer_in_place_goes_through_that_layer(
+    name: str, batch: Batch
+) -> None:
+    found, expected = (
+        explained(model_of(PreActivated(in_place), 16, 16), batch, name, "relu")
+        for in_place in (True, False)
+    )
+    for ours, theirs in zip(found, expected, strict=True):
+        assert theirs.values.any()
+        assert np.allclose(ours.values, theirs.values, atol=1e-5 * np.abs(theirs.values).max())
+
+
+class OfLayers(nn.Module):
+    """A layer whose output cannot be written to, or has memory of its input."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            self.stem = nn.Conv2d(3, 1, 3)
+            self.second = nn.Conv2d(6, 6, 3)
+            self.head = nn.Linear(6, 5)
+        self.layer = layer
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.layer(self.stem(images))
+        logits: Tensor = self.head(self.second(maps).relu().mean(dim=(2, 3)))
+        return logits
+
+
+class Expanding(nn.Module):
+    """Repeats channels without memory for them."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.expand(-1, 6, -1, -1)
+
+
+class Splitting(nn.Module):
+    """Gives one of several views of the same memory, none of which torch lets be written to."""
+
+    def forward(self, maps: Tensor) -> Tensor:
+        return maps.repeat(1, 12, 1, 1).chunk(2, dim=1)[1]
+
+
+@pytest.mark.parametrize("layer", [Expanding(), Splitting()])
+def test_outputs_that_cannot_be_written_to_have_their_gradients(
+    layer: nn.Module, batch: Batch
+) -> None:
+    network = OfLayers(layer)
+    model = model_of(network, 16, 16)
+    (found,) = [found for found in model.layers if found.name == "layer"]
+    maps, gradients = activations_and_gradients(model, found, batch.inputs, batch.targets)
+    leaf = layer(network.stem(batch.inputs)).clone().requires_grad_()
+    scores = network.head(network.second(leaf).relu().mean(dim=(2, 3)))
+    (expected,) = torch.autograd.grad(scores.gather(1, batch.targets[:, None]).sum(), leaf)
+    assert maps.equal(leaf.detach())
+    assert torch.allclose(gradients, expected, atol=1e-7)
+
+
+def test_what_is_read_beside_a_layer_that_changes_nothing_does_not_go_through_it(
+    batch: Batch,
+) -> None:
+    """In eval mode a dropout gives what it is given; the shortcut reads that beside it."""
+    network = PreActivated(in_place=True)
+    network.stem = nn.Sequential(network.stem, nn.ReLU(inplace=True))
+    network.relu = nn.Dropout(inplace=True)
+    model = model_of(network, 16, 16)
+    (found,) = [found for found in model.layers if found.name == "relu"]
+    _, gradients = activations_and_gradients(model, found, batch.inputs, batch.targets)
+    maps = network.stem(batch.inputs)
+    leaf = maps.clone().requires_grad_()
+    block = network.outer(network.inner(leaf).relu())
+    scores = network.head((maps + block).mean(dim=(2, 3)))
+    (expected,) = torch.autograd.grad(scores.gather(1, batch.targets[:, None]).sum(), leaf)
+    assert torch.allclose(gradients, expected, atol=1e-7)

@@ -15,7 +15,7 @@ from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.models.model import Layer, Model
-from expound_worker.models.watch import watching
+from expound_worker.models.watch import NoteInputs, watching
 
 _MODES = {
     method_pb2.INTERPOLATION_BILINEAR: "bilinear",
@@ -100,13 +100,19 @@ def activations_and_gradients(
         MethodError: the layer does not run exactly once on these inputs.
     """
     outputs: list[Tensor] = []
+    versions: list[tuple[Tensor, int]] = []
+
+    def note_versions(given: tuple[Any, ...]) -> None:
+        versions[:] = [(value, value._version) for value in given if isinstance(value, Tensor)]
 
     def cut_open(output: Tensor) -> Tensor:
-        outputs.append(output.detach().requires_grad_())
+        outputs.append(output.detach().clone().requires_grad_())
+        if any(value is output and value._version != version for value, version in versions):
+            return output.copy_(outputs[0])  # in place: what the layer was given is read as this
         return outputs[0].clone()  # what follows may change it in place
 
-    with torch.enable_grad(), _output_of(model, layer, cut_open):
-        scores = model.module(inputs.clone()).gather(1, targets[:, None])
+    with torch.enable_grad(), _output_of(model, layer, cut_open, note_versions):
+        scores = model.module(inputs).gather(1, targets[:, None])
     (output,) = outputs
     gradient = None
     if scores.requires_grad:
@@ -117,14 +123,17 @@ def activations_and_gradients(
 
 @contextmanager
 def _output_of(
-    model: Model, layer: Layer, note: Callable[[Tensor], Tensor | None]
+    model: Model,
+    layer: Layer,
+    note: Callable[[Tensor], Tensor | None],
+    note_inputs: NoteInputs | None = None,
 ) -> Iterator[None]:
     """Calls `note` with the output of the layer's run; raises MethodError if that is not found."""
 
     def note_run(_name: str, run: int, output: Tensor) -> Tensor | None:
         return note(output) if run == layer.run else None
 
-    with watching(model.module, [layer.module], note_run) as runs:
+    with watching(model.module, [layer.module], note_run, note_inputs) as runs:
         yield
     if runs[layer.module] != layer.runs:
         raise MethodError(

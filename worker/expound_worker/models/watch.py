@@ -12,9 +12,14 @@ Note = Callable[[str, int, Any], Tensor | None]
 """Called with the name of a module, how often it has run by now, and its output; gives what stands
 in for the output, if anything."""
 
+NoteInputs = Callable[[tuple[Any, ...]], None]
+"""Called with what a module is given."""
+
 
 @contextmanager
-def watching(network: nn.Module, names: Iterable[str], note: Note) -> Iterator[Counter[str]]:
+def watching(
+    network: nn.Module, names: Iterable[str], note: Note, note_inputs: NoteInputs | None = None
+) -> Iterator[Counter[str]]:
     """Calls `note` whenever a submodule has run, until the block is left in whatever way.
 
     Runs in other threads go by unseen and unchanged: all threads meet a hook of a network that they
@@ -24,6 +29,7 @@ def watching(network: nn.Module, names: Iterable[str], note: Note) -> Iterator[C
         network: the network.
         names: dotted names of the submodules to watch.
         note: called with each output.
+        note_inputs: called with what they are given, before they run.
 
     Yields:
         How often each of them has run.
@@ -40,8 +46,14 @@ def watching(network: nn.Module, names: Iterable[str], note: Note) -> Iterator[C
 
         return hook
 
+    def pre_hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
+        if note_inputs is not None and threading.get_ident() == watcher:
+            note_inputs(inputs)
+
     with ExitStack() as hooks:
         for name in names:
             module = network.get_submodule(name)
+            if note_inputs is not None:
+                hooks.callback(module.register_forward_pre_hook(pre_hook).remove)
             hooks.callback(module.register_forward_hook(hook_for(name)).remove)
         yield runs
