@@ -68,6 +68,7 @@ RECTIFIERS: dict[str, Activation] = {
     "functional": functional.relu,
     "functional in place": lambda maps: functional.relu(maps, inplace=True),
     "of torch": torch.relu,
+    "of torch, its argument by name": lambda maps: torch.relu(input=maps),
     "method": lambda maps: maps.relu(),
     "method in place": lambda maps: maps.relu_(),
     "parts in place": _in_parts,

@@ -76,6 +76,11 @@ def written_in_parts(x: Tensor) -> Tensor:
     return parts
 
 
+def in_order(x: Tensor) -> Tensor:
+    """So far apart that the order is always the same."""
+    return x + 10 * torch.arange(8, dtype=x.dtype)
+
+
 def hooked(x: Tensor) -> Tensor:
     y = x.tanh()
     if y.requires_grad:
@@ -114,6 +119,9 @@ ELEMENTWISE: dict[str, Function] = {
     "softsign": nn.Softsign(),
     "tanhshrink": nn.Tanhshrink(),
     "logsigmoid": nn.LogSigmoid(),
+    "relu of an argument by name": lambda x: torch.relu(input=x),
+    "gelu of an argument by name": lambda x: F.gelu(input=x, approximate="tanh"),
+    "clamp of arguments by name": lambda x: torch.clamp(input=x, min=-0.3, max=0.4),
     "threshold": nn.Threshold(0.1, 0.0),
     "clamp": lambda x: x.clamp(-0.3, 0.4),
     "abs": torch.abs,
@@ -193,9 +201,14 @@ LINEAR: dict[str, Function] = {
     "dropout": lambda x: F.dropout(x, 0.5, training=False).tanh(),
     "constants": lambda x: (x + torch.ones_like(x) + x.new_zeros(1)).tanh(),
     "where": lambda x: torch.where(torch.eye(8, dtype=torch.bool), x, x.tanh()),
+    "where, of arguments by name": lambda x: torch.where(
+        condition=torch.eye(8, dtype=torch.bool), input=x, other=x.tanh()
+    ),
     "masked by a constant": lambda x: x.masked_fill(torch.eye(8) > 0, 0.5).tanh(),
     "shape": lambda x: x.view(x.size(0), -1).tanh() if x.dim() == 4 else x,
     "hook": hooked,
+    "values and indices, in the same order": lambda x: in_order(x).topk(5).values,
+    "sorted, in the same order": lambda x: in_order(x).sort(descending=True).values,
 }
 ALL = {
     f"{kind}: {name}": function
@@ -389,6 +402,8 @@ def by_mask(x: Tensor) -> Tensor:
         (lambda x: x * (x > 0), "mul"),
         (lambda x: torch.where(x > 0, x, 0.1 * x), "where"),
         (lambda x: x.gather(1, x.argsort(1)), "gather"),
+        (lambda x: x.topk(5).values * torch.linspace(1, 2, 5), "topk"),
+        (lambda x: x.sort().values * torch.linspace(1, 2, 8), "sort"),
         (lambda x: x / x.max().item(), "item"),
         (by_branch, "__bool__"),
         (by_mask, "__setitem__"),

@@ -40,7 +40,7 @@ class RuleMode(TorchFunctionMode):
         """Called by torch for every function while the mode is on."""
         rule = self._rules.get(func)
         if rule is not None:
-            return rule(func, *args, **(kwargs or {}))
+            return _call(rule, func, args, kwargs or {})
         inside = opened(func)
         # A compiled method that has a Python one of its name comes under that one's name.
         if inside is None or func in self._opened:
@@ -55,6 +55,17 @@ class RuleMode(TorchFunctionMode):
     def without_rule(self, function: Function, /, *args: Any, **kwargs: Any) -> Any:
         """What a function without a rule does: what it always does."""
         return function(*args, **kwargs)
+
+
+def _call(rule: Rule, function: Function, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """Calls a rule as functions are mostly called: with their first argument by its place.
+
+    By name it is `input`, in all of them but `torch.where`, whose first is `condition`.
+    """
+    if args or "input" not in kwargs or "condition" in kwargs:
+        return rule(function, *args, **kwargs)
+    others = {name: value for name, value in kwargs.items() if name != "input"}
+    return rule(function, kwargs["input"], **others)
 
 
 def by_function(*table: tuple[Iterable[Function], Rule]) -> dict[Function, Rule]:

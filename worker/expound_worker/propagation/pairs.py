@@ -158,8 +158,8 @@ class PairMode(RuleMode):
 
 
 def _is_close(mean: Tensor, middle: Tensor) -> bool:
-    if not mean.is_floating_point():
-        return True
+    if not middle.is_floating_point():
+        return True  # indices: the halves of both make no index
     scale = mean.nan_to_num(nan=0, posinf=0, neginf=0).abs().max() if mean.numel() else 0
     tolerance = float(scale * torch.finfo(mean.dtype).eps ** 0.5)
     return torch.allclose(mean, middle, rtol=0, atol=tolerance, equal_nan=True)
