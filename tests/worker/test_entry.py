@@ -54,6 +54,18 @@ class OfTwo(nn.Module):
         return logits
 
 
+class OfProbabilities(nn.Module):
+    """The CIFAR network with a softmax behind it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = networks.cifar()
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits.softmax(dim=1)
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "models.toml"
     path.write_text(text)
@@ -162,6 +174,15 @@ def test_a_module_that_gives_a_number_alone_is_no_layer(tmp_path: Path) -> None:
 def test_a_network_that_fails_at_other_batches_is_refused_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(EntryError, match=r"\[models\.m\]: RuntimeError: shape"):
         load(of_a_builder(tmp_path, "OfTwo"))
+
+
+def test_a_network_that_gives_probabilities_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(EntryError) as raised:
+        load(of_a_builder(tmp_path, "OfProbabilities"))
+    assert str(raised.value) == (
+        "[models.m]: the model gives probabilities, and Expound needs logits: remove the final "
+        "softmax"
+    )
 
 
 def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:

@@ -29,6 +29,9 @@ from expound_worker.threads import compute_on
 
 logger = logging.getLogger(__name__)
 
+_ROUNDING = 1e-4
+"""By how much the sum of a row of probabilities may miss 1."""
+
 
 class Registry:
     """The loaded models by name."""
@@ -177,7 +180,18 @@ def _probe(entry: Entry, module: nn.Module, device: torch.device) -> Tensor:
             f"[models.{entry.name}]: the model must give logits (N, classes), not {given}: let its "
             "builder return a module that gives them alone"
         )
+    if _are_probabilities(logits):
+        raise EntryError(
+            f"[models.{entry.name}]: the model gives probabilities, and Expound needs logits: "
+            "remove the final softmax"
+        )
     return logits
+
+
+def _are_probabilities(logits: Tensor) -> bool:
+    """Whether rows (N, classes) are those of a softmax."""
+    away_from_1 = (logits.sum(dim=1) - 1).abs().max()
+    return logits.shape[1] > 1 and bool(logits.min() >= 0) and bool(away_from_1 < _ROUNDING)
 
 
 def _digest(module: nn.Module) -> str:
