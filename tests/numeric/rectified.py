@@ -1,6 +1,7 @@
 """Networks whose rectifiers are written in all the ways that people write them."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,6 +12,18 @@ from expound_worker.models.preprocessing import Preprocessing
 from tests.numeric.models import make_model
 
 Activation = Callable[[Tensor], Tensor]
+
+
+class Swish(torch.autograd.Function):
+    """An activation with a backward pass of its own."""
+
+    @staticmethod
+    def forward(ctx: Any, maps: Tensor) -> Tensor:
+        return maps / (1 + (-maps).exp())
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return gradients[0]
 
 
 class Net(nn.Module):
@@ -85,4 +98,47 @@ OTHERS: dict[str, Activation] = {
     "hardswish": nn.Hardswish(inplace=True),
     "leaky_relu": nn.LeakyReLU(inplace=True),
     "elu": lambda maps: functional.elu(functional.relu(maps)),
+    "sigmoid": torch.sigmoid,
+    "tanh": nn.Tanh(),
+    "abs": functional.softsign,
+    "hardtanh": nn.Hardtanh(),
+    "threshold": nn.Threshold(0.1, 0.0),
+    "products of maps, sigmoid": lambda maps: maps * torch.sigmoid(maps),
+    "hardsigmoid, products of maps": lambda maps: functional.hardsigmoid(maps).mul_(maps),
+    "erf, products of maps": lambda maps: 0.5 * maps * (1 + torch.erf(maps / 2**0.5)),
+    "products of maps": lambda maps: maps * (functional.relu6(maps + 3) / 6),
+    "maximum": lambda maps: torch.maximum(maps, torch.zeros_like(maps)),
+    "max": lambda maps: torch.max(maps, torch.tensor(0.0)),
+    "comparisons of maps": lambda maps: torch.where(maps > 0, maps, maps * (maps >= 1)),
+    "clamp": lambda maps: maps.clamp(min=torch.tensor(0.0)),
+    "SwishBackward": lambda maps: Swish.apply(maps),
 }
+"""Networks with other activations too, by the names that these are refused by."""
+
+
+def _gated(maps: Tensor) -> Tensor:
+    """Gates of channels, of positions, and of channels that are expanded."""
+    maps = maps.relu()
+    means = maps.mean((2, 3))
+    maps = maps * means.sigmoid()[:, :, None, None]
+    maps = maps * maps.mean(1, keepdim=True).sigmoid()
+    return maps * means[:, :, None, None].sigmoid().expand_as(maps)
+
+
+ALLOWED: dict[str, Activation] = {
+    "gates": _gated,
+    "local response norm": lambda maps: functional.local_response_norm(maps.relu(), 3),
+    "instance norm by hand": lambda maps: (
+        (maps - maps.mean((2, 3), keepdim=True)).relu()
+        * (maps.var((2, 3), keepdim=True) + 1e-5).rsqrt()
+    ),
+    "sum of squares": lambda maps: maps.relu() / (maps * maps).sum(1, keepdim=True).add(1).sqrt(),
+    "generalised mean": lambda maps: maps.relu().clamp(min=1e-6).pow(3),
+    "masked by a constant": lambda maps: torch.where(
+        torch.arange(maps.shape[-1]) > 2, maps.relu(), maps.new_zeros(1)
+    ),
+    "largest of a dimension": lambda maps: maps.relu() - maps.max(1, keepdim=True).values,
+    "amplitudes": lambda maps: torch.fft.fft2(maps.relu()).abs(),
+    "not a number": lambda maps: torch.where(maps.isnan(), 0.0, maps).relu(),
+}
+"""Activations around which a ReLU is the only one."""

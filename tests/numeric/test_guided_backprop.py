@@ -72,14 +72,17 @@ def test_networks_with_other_activations_are_refused_by_name(name: str) -> None:
 
 
 def test_a_network_without_rectifiers_is_refused() -> None:
-    model = rectified.model(torch.tanh)
+    model = rectified.model(nn.Identity())
     with pytest.raises(MethodError, match="no ReLU, and the map would be the plain gradient"):
         explained(model, batch_of(model, *rectified.images(), targets=[1, 4]))
 
 
-def test_a_gate_beside_rectifiers_keeps_its_gradient() -> None:
-    gated = rectified.model(lambda maps: maps.relu() * maps.mean((2, 3), keepdim=True).sigmoid())
-    assert METHOD.refusal(gated) is None
+@pytest.mark.parametrize("name", rectified.ALLOWED)
+def test_what_is_no_activation_keeps_its_gradient_beside_rectifiers(name: str) -> None:
+    model = rectified.model(rectified.ALLOWED[name])
+    assert METHOD.refusal(model) is None
+    batch = batch_of(model, *rectified.images(), targets=[1, 4])
+    assert all(answer.values.any() for answer in explained(model, batch))
 
 
 def test_nothing_is_left_of_a_run(cifar: Model, thumbnail: Tensor) -> None:

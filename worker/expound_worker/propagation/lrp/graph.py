@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from expound_worker.propagation.nodes import nodes
+
 Propagate = Callable[[tuple[Tensor, ...]], Sequence[Tensor]]
 """From the relevance of each output of a function to that of each of its inputs."""
 
@@ -101,14 +103,7 @@ def foreign_node(output: Tensor) -> str | None:
     Scripted modules and a model's own `torch.autograd.Function` make such nodes: relevance would
     flow through them as a gradient.
     """
-    seen = set()
-    stack = [output.grad_fn]
-    while stack:
-        node = stack.pop()
-        if node is None or node in seen:
-            continue
-        seen.add(node)
+    for node in nodes(output):
         if getattr(node, "_forward_cls", None) is not _Relevance and node.next_functions:
             return node.name()
-        stack.extend(below for below, _ in node.next_functions)
     return None
