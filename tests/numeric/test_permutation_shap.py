@@ -96,11 +96,37 @@ def shapley_values(model: Model, image: Tensor, answer: Answer) -> NDArray[np.fl
     return values
 
 
-def test_one_permutation_has_no_standard_errors(cifar: Model, thumbnail: Tensor) -> None:
-    parameters = m.PermutationShap(n_samples=17, segmentation=grid(2, 4))
+def test_few_permutations_have_errors_for_every_segment(cifar: Model, thumbnail: Tensor) -> None:
+    parameters = m.PermutationShap(n_samples=9 * 4, segmentation=grid(2, 2))
+    answers = [explained(cifar, thumbnail, parameters, [6], seed)[0] for seed in range(60)]
+    known = [answer for answer in answers if answer.standard_errors is not None]
+    misses = np.array([answer.weights for answer in known]) - shapley_values(
+        cifar, thumbnail, known[0]
+    )
+    errors = np.array([answer.standard_errors for answer in known])
+    assert len(known) > 50
+    assert (errors > 0).all()
+    assert (np.abs(misses) < 1.96 * errors).mean() > 0.93
+
+
+def test_a_permutation_that_comes_again_or_reversed_does_not_end_a_run(
+    cifar: Model, thumbnail: Tensor
+) -> None:
+    parameters = m.PermutationShap(n_samples=610, max_standard_error=0.001, segmentation=grid(2, 2))
+    fewest = 2 + 3 * (2 * 4 - 2)
+    for seed in (41, 51, 66, 124):  # whose first two are the same, or one is the other reversed
+        (answer,) = explained(cifar, thumbnail, parameters, [6], seed)
+        assert answer.evaluations >= fewest
+
+
+@pytest.mark.parametrize("permutations", [1, 2])
+def test_fewer_than_three_permutations_have_no_standard_errors(
+    permutations: int, cifar: Model, thumbnail: Tensor
+) -> None:
+    parameters = m.PermutationShap(n_samples=17 * permutations, segmentation=grid(2, 4))
     (answer,) = explained(cifar, thumbnail, parameters, [6])
     assert answer.standard_errors is None
-    assert answer.evaluations == 2 + 2 * 8 - 2
+    assert answer.evaluations == 2 + permutations * (2 * 8 - 2)
 
 
 def test_early_estimates_are_the_values_of_fewer_permutations(
