@@ -13,7 +13,7 @@ def batch_of(model: Model, *images: Tensor, targets: list[int] | None = None) ->
     """Images and a target of each, with the scores that the service would find."""
     inputs = torch.stack(images)
     classes = torch.tensor(targets or TARGETS[: len(images)])
-    scores = model.logits(inputs).gather(1, classes[:, None])[:, 0]
+    scores = model.float32_logits(inputs).gather(1, classes[:, None])[:, 0]
     return Batch(inputs, classes, scores.tolist())
 
 

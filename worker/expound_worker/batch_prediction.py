@@ -13,6 +13,7 @@ from expound import tasks
 from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
+from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.gradients import SHARING, Forward
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
@@ -88,7 +89,12 @@ def _predict_together(models: Registry, images: Sequence[Images]) -> list[Explan
     compute_on(model.cores_for(len(inputs)))
     sizes = [len(some.inputs) for some in images]
     forward = _forward(model, inputs) if _shares(works[0].request, inputs, model) else None
-    all_logits = forward.logits.detach() if forward else model.logits(inputs)
+    if forward:
+        all_logits = forward.logits.detach()
+    elif _has_gradients(works[0].request):
+        all_logits = model.float32_logits(inputs)
+    else:
+        all_logits = model.logits(inputs)
     explanations = []
     for work, own, logits in zip(works, inputs.split(sizes), all_logits.split(sizes), strict=True):
         target = work.request.target
@@ -98,6 +104,11 @@ def _predict_together(models: Registry, images: Sequence[Images]) -> list[Explan
             Explanation(work.unit, work.request, model, own, predictions, targets, forward)
         )
     return explanations
+
+
+def _has_gradients(request: explanation_pb2.ExplainRequest) -> bool:
+    """Whether a map of the scores that are predicted will be of their gradients."""
+    return any(method.WhichOneof("method") in GRADIENT_METHODS for method in request.methods)
 
 
 def _shares(request: explanation_pb2.ExplainRequest, inputs: Tensor, model: Model) -> bool:

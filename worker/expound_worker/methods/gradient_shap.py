@@ -126,7 +126,8 @@ def _gradients(model: Model, points: Tensor, target: int) -> Tensor:
 
 
 def _scores(model: Model, inputs: Tensor, target: int) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = model.logits(inputs)[:, target].double().cpu().numpy()
+    logits = model.float32_logits(inputs)[:, target]
+    scores: NDArray[np.float64] = logits.double().cpu().numpy()
     return scores
 
 

@@ -66,7 +66,8 @@ class IntegratedGradients:
                 for image in batch.inputs
             ]
         )
-        baseline_outputs = model.logits(baselines).gather(1, batch.targets[:, None])[:, 0].tolist()
+        logits = model.float32_logits(baselines)
+        baseline_outputs = logits.gather(1, batch.targets[:, None])[:, 0].tolist()
         answers: dict[int, Answer] = {}
         n_steps, evaluations = parameters.n_steps, 1
         while len(answers) < len(baselines):

@@ -69,7 +69,7 @@ def _attribute_one(
     image = one.inputs[0]
     baseline = make_baseline(parameters.baseline, model.preprocessing, image, seed)
     output = one.logits[0]
-    baseline_output = float(model.logits(baseline[None])[0, one.targets[0]])
+    baseline_output = float(model.float32_logits(baseline[None])[0, one.targets[0]])
     coarse = _conductance(model, layer, one, baseline, parameters.n_steps)
     values = _share_out(coarse[None], input_size(model), parameters.interpolation)
     delta = float(values.double().sum()) - (output - baseline_output)

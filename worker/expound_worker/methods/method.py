@@ -83,7 +83,7 @@ class Batch:
     Attributes:
         inputs: (N, C, H, W) float32 on the model's device, in model input units.
         targets: (N,) int64 on the same device, class to explain for each of them.
-        logits: the score of each target at its input.
+        logits: the score of each target at its input, as of `Model.float32_logits`.
         forward: the forward pass of these very inputs, where it was kept.
         pause: called before each pass of the network, by methods that may take many. May raise what
             the caller wants the method to end with; the method lets it pass.

@@ -95,7 +95,8 @@ def _noisy_batches(
 
 
 def _scores(model: Model, inputs: Tensor, targets: Tensor) -> Sequence[float]:
-    scores: list[float] = model.logits(inputs).gather(1, targets[:, None])[:, 0].tolist()
+    logits = model.float32_logits(inputs)
+    scores: list[float] = logits.gather(1, targets[:, None])[:, 0].tolist()
     return scores
 
 

@@ -81,7 +81,7 @@ def probe_image(input_shape: tuple[int, int, int], seed: int) -> Tensor:
 def _probe(model: Model, seed: int) -> Batch:
     """The probe image of a seed, to be explained for its best class."""
     inputs = probe_image(model.input_shape, seed)[None].to(model.device)
-    logits, targets = model.logits(inputs).max(dim=1)
+    logits, targets = model.float32_logits(inputs).max(dim=1)
     # What is made in inference mode is of no use for a gradient.
     return Batch(inputs, torch.tensor(targets.tolist(), device=model.device), logits.tolist())
 

@@ -114,7 +114,19 @@ class Model:
         Raises:
             torch.OutOfMemoryError: one input alone needs more memory than the device has.
         """
-        forward = self.forward or self.run
+        return self._in_batches(self.forward or self.run, inputs)
+
+    @torch.inference_mode()
+    def float32_logits(self, inputs: Tensor) -> Tensor:
+        """Logits as `logits` gives them, of float32 throughout: those that gradients are of.
+
+        Under autocast it is `module` itself that gives them.
+        """
+        if self.inference.autocast is None:
+            return self.logits(inputs)
+        return self._in_batches(Inference(self.module), inputs)
+
+    def _in_batches(self, forward: Callable[[Tensor], Tensor], inputs: Tensor) -> Tensor:
         run = self.batch.run(len(inputs), lambda start, end: forward(inputs[start:end]))
         return torch.cat(list(run))
 
