@@ -59,6 +59,8 @@ class BlurBaseline(Parameters):
 class NoiseBaseline(Parameters):
     """Gaussian noise around zero, the same for every evaluation of one method.
 
+    A noise tunnel draws another.
+
     Attributes:
         stdev: Standard deviation of the noise. Above 0 to 100 model input units.
     """
@@ -77,7 +79,9 @@ class SegmentMeanBaseline(Parameters):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class GridSegmentation(Parameters):
-    """Equal rectangles; the last row and column take what is left over.
+    """Rectangles, equal as far as whole pixels go.
+
+    Pixel y is in row floor(y * rows / height), and pixel x in column floor(x * columns / width).
 
     Attributes:
         rows: Number of rows; at most the height of the input. From 1 to 512.

@@ -96,6 +96,14 @@ def test_noise_comes_from_the_seed_alone() -> None:
     assert 0.45 < float(first.std()) < 0.55
 
 
+@pytest.mark.parametrize("seed", [0, 4, 2**32 - 1])
+def test_noise_is_another_draw_than_that_of_the_noise_tunnel(seed: int) -> None:
+    noise = made(m.Baseline(noise=m.NoiseBaseline(stdev=1)), random_image(), seed)
+    drawn = torch.randn(3, 12, 20, generator=torch.Generator().manual_seed(seed))
+    together = torch.stack([noise.flatten(), drawn.flatten()])
+    assert abs(float(together.corrcoef()[0, 1])) < 0.15
+
+
 def test_segment_mean_fills_each_segment_with_its_own_mean() -> None:
     image = random_image()
     segments = np.random.default_rng(0).integers(0, 5, (12, 20)).astype(np.int32)

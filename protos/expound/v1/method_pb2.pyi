@@ -374,7 +374,9 @@ Global___BlurBaseline: _TypeAlias = BlurBaseline  # noqa: Y015
 
 @_typing.final
 class NoiseBaseline(_message.Message):
-    """Gaussian noise around zero, the same for every evaluation of one method."""
+    """Gaussian noise around zero, the same for every evaluation of one method. A noise tunnel draws
+    another.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -470,7 +472,9 @@ Global___Segmentation: _TypeAlias = Segmentation  # noqa: Y015
 
 @_typing.final
 class GridSegmentation(_message.Message):
-    """Equal rectangles; the last row and column take what is left over."""
+    """Rectangles, equal as far as whole pixels go. Pixel y is in row floor(y * rows / height), and pixel
+    x in column floor(x * columns / width).
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 

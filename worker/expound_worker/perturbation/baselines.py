@@ -17,6 +17,8 @@ from expound_worker.models.preprocessing import Preprocessing
 
 _BLUR_REACH = 3
 """Radius of the blur's kernel in standard deviations."""
+_OF_NOISE = 0x9E3779B9
+"""Makes another seed of a request's: the noise tunnel draws its copies from that one itself."""
 
 
 def make_baseline(
@@ -53,7 +55,7 @@ def make_baseline(
         case "blur":
             return _blurred(image, baseline.blur.sigma)
         case "noise":
-            generator = torch.Generator().manual_seed(seed)
+            generator = torch.Generator().manual_seed(seed ^ _OF_NOISE)
             noise = torch.randn(image.shape, generator=generator)
             return (noise * baseline.noise.stdev).to(image)
         case "segment_mean":
