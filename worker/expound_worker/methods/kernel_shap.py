@@ -9,7 +9,7 @@ from torch import Tensor
 from expound.v1 import method_pb2
 from expound_worker.methods.method import Answer, Report
 from expound_worker.models.model import Model
-from expound_worker.perturbation.answers import additive_answers
+from expound_worker.perturbation.answers import additive_answers, doubted
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
 from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.engine import (
@@ -49,8 +49,9 @@ class KernelShap:
 
     Values (H, W), in probability: each pixel has its segment's value. The segments' values sum to
     the score minus the baseline's, and `convergence_delta` is rounding. Standard errors say how far
-    the values may be from the truth: 1.96 of them to both sides hold it in 95 % of the cases. They
-    are 0 when all coalitions are evaluated.
+    the values may be from the truth: 1.96 of them to both sides hold it in about 95 % of the cases,
+    within the limits that `PairedWeights` names; beyond them the answer has a warning (`doubted`).
+    They are 0 when all coalitions are evaluated.
 
     Cost: `n_samples` evaluations, at most 2^M - 2, and two for image and baseline.
     """
@@ -116,4 +117,5 @@ class _Values:
         values, errors = self._weights.estimate()
         values = values + (self._ends[1] - self._ends[0] - values.sum(axis=0)) / len(values)
         scorer = self._scorer
-        return additive_answers(values, self._ends, scorer.evaluations, scorer.segments, errors)
+        answers = additive_answers(values, self._ends, scorer.evaluations, scorer.segments, errors)
+        return [doubted(answer) for answer in answers]

@@ -9,6 +9,7 @@ from torch import Tensor
 from expound.v1 import method_pb2
 from expound_worker.methods.method import PROBABILITY, Answer, Report
 from expound_worker.models.model import Model
+from expound_worker.perturbation.answers import doubted
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
 from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.engine import (
@@ -50,9 +51,10 @@ class Lime:
 
     Values (H, W): each pixel has its segment's weight. The weights do not add up to anything, so
     there is no convergence delta. Standard errors say how far the weights would be others with
-    all masks: 1.96 of them to both sides hold those in 95 % of the cases. They know nothing of how
-    well a linear model fits at all: `r_squared` does. Segments that `n_features` leaves out have
-    neither weight nor error. A surrogate that explains little is warned of.
+    all masks: 1.96 of them to both sides hold those in about 95 % of the cases, within the limits
+    that `PairedWeights` names; beyond them the answer has a warning (`doubted`). They know nothing
+    of how well a linear model fits at all: `r_squared` does. Segments that `n_features` leaves out
+    have neither weight nor error. A surrogate that explains little is warned of.
 
     Cost: `n_samples` evaluations; one more for the baseline, and one for the image where it is
     none of the samples.
@@ -129,18 +131,20 @@ class _Slopes:
         intercepts, r_squared = self._quality.of(weights)
         segments = self._scorer.segments
         return [
-            Answer(
-                values=pixel_map(weights[:, target], segments),
-                score=PROBABILITY,
-                output=float(self._ends[1, target]),
-                evaluations=self._scorer.evaluations,
-                baseline_output=float(self._ends[0, target]),
-                segments=segments,
-                weights=weights[:, target],
-                standard_errors=errors[:, target],
-                intercept=float(intercepts[target]),
-                r_squared=float(r_squared[target]),
-                warnings=poor_fit(float(r_squared[target])),
+            doubted(
+                Answer(
+                    values=pixel_map(weights[:, target], segments),
+                    score=PROBABILITY,
+                    output=float(self._ends[1, target]),
+                    evaluations=self._scorer.evaluations,
+                    baseline_output=float(self._ends[0, target]),
+                    segments=segments,
+                    weights=weights[:, target],
+                    standard_errors=errors[:, target],
+                    intercept=float(intercepts[target]),
+                    r_squared=float(r_squared[target]),
+                    warnings=poor_fit(float(r_squared[target])),
+                )
             )
             for target in range(self._scorer.target_count)
         ]

@@ -1,6 +1,7 @@
 """Answers of methods that give each segment a weight."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,11 @@ from numpy.typing import NDArray
 from expound_worker.methods.completeness import completeness_error
 from expound_worker.methods.method import PROBABILITY, Answer
 from expound_worker.perturbation.engine import pixel_map
+
+_FEW = 2
+"""Evaluations a segment: with fewer, standard errors of paired coalitions hold too little."""
+_NEAR = 0.01
+"""Of 0 or 1: so near, a probability hides how the score changes between image and baseline."""
 
 
 def additive_answers(
@@ -52,3 +58,25 @@ def additive_answers(
             )
         )
     return answers
+
+
+def doubted(answer: Answer) -> Answer:
+    """The answer, with a warning where its standard errors are likely too small.
+
+    They are where there are fewer than 2 evaluations a segment, or where image and baseline both
+    have a probability within 0.01 of 0, or of 1 (`PairedWeights` has the figures). Errors that are
+    all 0 are exact.
+    """
+    errors = answer.standard_errors
+    if errors is None or not errors.any() or answer.baseline_output is None:
+        return answer
+    reasons = []
+    if answer.evaluations < _FEW * len(errors):
+        reasons.append(f"{answer.evaluations} evaluations are few for {len(errors)} segments")
+    for bound in (0, 1):
+        if max(abs(answer.output - bound), abs(answer.baseline_output - bound)) < _NEAR:
+            reasons.append(f"image and baseline both have a probability within {_NEAR} of {bound}")
+    if not reasons:
+        return answer
+    warning = f"the standard errors are likely too small: {', and '.join(reasons)}; raise n_samples"
+    return replace(answer, warnings=[*answer.warnings, warning])

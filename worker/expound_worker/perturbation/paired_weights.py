@@ -29,6 +29,13 @@ class PairedWeights:
     for Shapley Values and Probabilistic Values"), and counts as much as it is sure: with ``V`` the
     variance of the one and ``S`` that of the other, by ``V / (V + S)``. With all pairs the weights
     are exact.
+
+    In 56 games of 9 and 12 segments, probabilities of interacting segments, 1.96 standard errors to
+    both sides held Shapley values and LIME's slopes in 94 % to 97 % of the cases with 3 to 16
+    evaluations a segment, in 90 % to 95 % with 2, and in 86 % to 91 % with 1. Where image and
+    baseline both had a probability within 0.01 of 0 or of 1, they did in 81 % to 95 % with 3 to 8,
+    79 % to 92 % with 2 and 69 % to 81 % with 1; with 16, in 91 % to 95 %. Single games just outside
+    of that range held 57 %.
     """
 
     def __init__(
@@ -99,7 +106,7 @@ class PairedWeights:
         self._residuals.add(masks[room:], values[:, room:] - foreseen)
 
     def estimate(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """(M, T) weights, and their standard errors: 1.96 of them to both sides hold 95 %."""
+        """(M, T) weights, and their standard errors, for normal intervals."""
         self._learn()
         weights = np.sum([process.weights for process in self._processes], axis=0)
         variances = np.sum([process.variances for process in self._processes], axis=0)
