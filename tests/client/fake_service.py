@@ -39,6 +39,7 @@ class FakeService(
         held: a watch stops before its last event until this is set.
         state: state of the explanation.
         card: card of its model.
+        others: cards of other models that are served.
     """
 
     def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
@@ -55,6 +56,7 @@ class FakeService(
         self.watch_ended = threading.Event()
         self.state = explanation_pb2.STATE_PENDING
         self.card = canned.card()
+        self.others: list[model_service_pb2.Model] = []
         self._request = explanation_pb2.ExplainRequest()
         self._server = grpc.server(ThreadPoolExecutor(8))
         explanation_service_pb2_grpc.add_ExplanationServiceServicer_to_server(self, self._server)
@@ -157,7 +159,7 @@ class FakeService(
         self, request: model_service_pb2.ListModelsRequest, context: grpc.ServicerContext
     ) -> model_service_pb2.ListModelsResponse:
         self._admit("ListModels", request, context)
-        return model_service_pb2.ListModelsResponse(models=[self.card])
+        return model_service_pb2.ListModelsResponse(models=[self.card, *self.others])
 
     def GetModel(
         self, request: model_service_pb2.GetModelRequest, context: grpc.ServicerContext

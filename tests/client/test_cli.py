@@ -1,6 +1,7 @@
 """The command line against a fake service: what it prints, writes and exits with."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,13 +13,18 @@ from PIL import Image
 
 from expound import parameters
 from expound.reasons import Reason, status
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, model_service_pb2
 from expound_client.cli import launch, run
 from tests.client import canned
 from tests.client.fake_service import FakeService
 from tests.processes import free_port
 
 Expound = Callable[..., int]
+
+# To write into the clipboard, to clear the screen, and others of C0, DEL and C1.
+HOSTILE = "\x1b]52;c;eA==\x1b\\\x1b[2J\x7f\x9b"
+MARKED = "�]52;c;eA==�\\�[2J��"
+CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
 @pytest.fixture
@@ -93,6 +99,46 @@ def test_cards_are_printed_letter_for_letter(
     listed, _, told = capsys.readouterr().out.partition("a[/b], version 1[c]: in words")
     assert "a[/b]" in listed and "1[c]" in listed
     assert "saliency" in told
+
+
+def test_control_characters_of_others_are_marked(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(canned, "CLASSES", ((f"tabby{HOSTILE}", 0.6), *canned.CLASSES[1:]))
+    service.card.version = f"1{HOSTILE}"
+    service.card.capabilities[1].reason = f"not exact{HOSTILE}"
+    service.fails = True
+    service.refusals["ListModels"] = [status(Reason.INTERNAL, f"first{HOSTILE}\nsecond")]
+    methods = ("-m", "saliency", "-m", f"lime:key=mine{HOSTILE}")
+    assert expound("models") == 1
+    assert capsys.readouterr().err == f"Error: first{MARKED}\nsecond\n"
+    assert expound("models") == expound("methods", "--model", "small") == 0
+    assert expound("explain", "photo.png", *methods) == 1
+    assert expound("watch", canned.NAME) == 1
+    printed = capsys.readouterr()
+    for text in (f"version 1{MARKED}: in words", f"not exact{MARKED}", "tabby�]52;"):
+        assert text in printed.out
+    for text in (f"image 1: tabby{MARKED}, 60.0%", "mine�]52;", f"mine{MARKED} failed: only"):
+        assert text in printed.err
+    assert set(filter(CONTROL.match, printed.out + printed.err)) == {"\n"}
+
+
+def test_names_of_others_are_marked_where_the_command_is_refused(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.others.append(model_service_pb2.Model(name=f"models/a{HOSTILE}"))
+    assert expound("explain", "photo.png", "-m", "saliency") == 2
+    assert f"there are: small, a{MARKED}\n" in capsys.readouterr().err
+
+
+def test_keys_are_no_markup_of_the_bars(
+    expound: Expound, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expound("explain", "photo.png", "-m", "saliency:key=[b]x[c]y") == 0
+    assert "[b]x[c]y" in capsys.readouterr().err
 
 
 def test_explain_sends_what_its_options_say(expound: Expound, service: FakeService) -> None:

@@ -9,6 +9,7 @@ import sys
 import click
 
 from expound_client.cli.commands import commands
+from expound_client.cli.console import echo
 from expound_client.errors import (
     AlreadyExistsError,
     DeadlineExceededError,
@@ -52,11 +53,11 @@ def run(arguments: list[str]) -> int:
         error.show()
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
-        click.echo("Interrupted.", err=True)
+        echo("Interrupted.", err=True)
         return INTERRUPTED
     except ExpoundError as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return next((code for kind, code in _EXIT_CODES if isinstance(error, kind)), FAILED)
     except OSError as error:
-        click.echo(f"Error: {error}", err=True)
+        echo(f"Error: {error}", err=True)
         return WRONG

@@ -9,7 +9,7 @@ import click
 from expound.v1 import method_pb2
 from expound_client.aio import AsyncClient
 from expound_client.cli.connection import Connection, connection_options
-from expound_client.cli.console import plain_console
+from expound_client.cli.console import echo, plain_console, visible
 from expound_client.cli.interrupts import run
 from expound_client.cli.method_option import MethodOption
 from expound_client.cli.outputs import result_table, write
@@ -84,7 +84,7 @@ def explain(
     console = plain_console()
     console.print(result_table(result, images))
     for key, error in result.errors.items():
-        click.echo(f"{key} failed: {error}", err=True)
+        echo(f"{key} failed: {error}", err=True)
     written = write(result, images, true_labels, out)
     console.print(
         f"{len(written)} files in {out}: report.html, grid.png and the overlays", highlight=False
@@ -127,5 +127,5 @@ async def _only_model(client: AsyncClient) -> str:
     names = [model.name for model in await client.models()]
     if len(names) != 1:
         listed = ", ".join(names) or "none is served now"
-        raise click.UsageError(f"give the model with --model; there are: {listed}")
+        raise click.UsageError(f"give the model with --model; there are: {visible(listed)}")
     return names[0]

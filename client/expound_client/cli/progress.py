@@ -35,7 +35,7 @@ class ProgressBars:
 
     def __init__(self, console: Console, keys: list[str]) -> None:
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=30),
             MofNCompleteColumn(),
             Elapsed(),

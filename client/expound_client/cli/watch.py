@@ -3,6 +3,7 @@
 import click
 
 from expound_client.cli.connection import Connection, connection_options
+from expound_client.cli.console import echo
 from expound_client.cli.interrupts import run
 from expound_client.cli.progress import follow
 from expound_client.results import State
@@ -21,5 +22,5 @@ async def _watch(name: str, connection: Connection) -> State:
     async with connection.open_aio() as client:
         explanation = await client.get(name)
         await follow(explanation)
-    click.echo(f"{explanation.name} {explanation.state.lower()}")
+    echo(f"{explanation.name} {explanation.state.lower()}")
     return explanation.state
