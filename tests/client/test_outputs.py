@@ -1,5 +1,6 @@
 """What `expound explain` writes: a picture of its own for each map."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,19 +14,22 @@ from tests.client import canned
 LONG = "a label that is longer than forty letters, "
 
 
-def explained(*labels: str, images: int = 1) -> ExplanationResult:
-    """Saliency of each label, class 0 onwards, for each image."""
+def explained(
+    *labels: str, images: int = 1, keys: Sequence[str] = ("saliency",)
+) -> ExplanationResult:
+    """Saliency under each key of each label, class 0 onwards, for each image."""
     message = explanation_pb2.Explanation(name=canned.NAME, state=explanation_pb2.STATE_SUCCEEDED)
     message.predictions.extend([canned.prediction()] * images)
-    message.request.methods.add(key="saliency").saliency.SetInParent()
-    result = message.results.add(key="saliency", method="saliency", state=message.state)
-    for input_index in range(images):
-        for index, label in enumerate(labels):
-            made = canned.attribution("saliency")
-            made.input_index = input_index
-            made.target.index = index
-            made.target.label = label
-            result.attributions.append(made)
+    for key in keys:
+        message.request.methods.add(key=key).saliency.SetInParent()
+        result = message.results.add(key=key, method="saliency", state=message.state)
+        for input_index in range(images):
+            for index, label in enumerate(labels):
+                made = canned.attribution("saliency")
+                made.input_index = input_index
+                made.target.index = index
+                made.target.label = label
+                result.attributions.append(made)
     return ExplanationResult.from_proto(message, SeenImages([], None))
 
 
@@ -59,3 +63,27 @@ def test_one_image_given_twice_has_pictures_for_each(tmp_path: Path) -> None:
     written = write(explained("tabby", images=2), ["photo.png"] * 2, [], tmp_path)
     pictures = ["1_photo_saliency_tabby.png", "2_photo_saliency_tabby.png"]
     assert [path.name for path in written] == [*pictures, "grid.png", "report.html"]
+
+
+def test_keys_that_are_written_alike_are_told_apart_by_their_number(tmp_path: Path) -> None:
+    written = write(explained("tabby", keys=("my-1", "my.1")), ["photo.png"], [], tmp_path)
+    pictures = ["photo_my_1_tabby-0-1.png", "photo_my_1_tabby-0-2.png"]
+    assert [path.name for path in written] == [*pictures, "grid.png", "report.html"]
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("integrated_gradients", "integrated_gradients"),
+        ("a/../../../b", "a_b"),
+        ("/../mine", "mine"),
+        ("a\\b:c", "a_b_c"),
+        ("k" * 300, "k" * 40),
+    ],
+)
+def test_pictures_lie_in_the_folder_whatever_the_key(tmp_path: Path, key: str, name: str) -> None:
+    folder = tmp_path / "x" / "y"
+    (folder / "photo_a").mkdir(parents=True)
+    written = write(explained("tabby", keys=[key]), ["photo.png"], [], folder)
+    assert written[0] == folder / f"photo_{name}_tabby.png"
+    assert {path for path in tmp_path.rglob("*") if path.is_file()} == set(written)

@@ -70,12 +70,19 @@ def write(
 
 
 def _names(attributions: Sequence[Attribution], images: Sequence[str]) -> list[str]:
-    """Names of the pictures; those that would be the same end with the index of their class."""
+    """Names of the pictures; those that would be the same end with the index of their class.
+
+    Those that would be the same even then, for their keys are written alike, end with their number.
+    """
     names = [_name(attribution, images) for attribution in attributions]
+    names = _told_apart(names, [attribution.target.index for attribution in attributions])
+    return _told_apart(names, range(1, len(names) + 1))
+
+
+def _told_apart(names: Sequence[str], ends: Sequence[int]) -> list[str]:
     uses = Counter(names)
     return [
-        name if uses[name] == 1 else f"{name}-{attribution.target.index}"
-        for name, attribution in zip(names, attributions, strict=True)
+        name if uses[name] == 1 else f"{name}-{end}" for name, end in zip(names, ends, strict=True)
     ]
 
 
@@ -83,8 +90,12 @@ def _name(attribution: Attribution, images: Sequence[str]) -> str:
     """Name of a picture: image, method and target; the image's number where there are several."""
     number = f"{attribution.input_index + 1}_" if len(images) > 1 else ""
     image = Path(images[attribution.input_index]).stem
-    label = re.sub(r"\W+", "_", attribution.target.label).strip("_")[:40]
-    return f"{number}{image}_{attribution.key}_{label}"
+    return f"{number}{image}_{_word(attribution.key)}_{_word(attribution.target.label)}"
+
+
+def _word(text: str) -> str:
+    """The letters and digits of a text, as a part of a file's name that leads out of no folder."""
+    return re.sub(r"\W+", "_", text).strip("_")[:40]
 
 
 def _folded(key: str) -> str:
