@@ -176,6 +176,40 @@ def test_an_endless_decode_costs_those_beside_it_no_more_than_its_time() -> None
     assert "longer than 5 s" in str(endless)
 
 
+def test_images_that_are_not_to_be_decoded_cost_no_process_its_place(
+    sound: Decoder, others: set[int]
+) -> None:
+    sound(jpeg())
+    (process,) = decoders(others)
+    asked: list[int] = []
+
+    def check(number: int) -> None:
+        asked.append(number)
+        raise KeyError(number)
+
+    outcomes = list(sound.decode_all([jpeg(), jpeg()], check))
+    assert [(type(each), str(each)) for each in outcomes] == [(KeyError, "0"), (KeyError, "1")]
+    assert asked == [0, 1]
+    assert decoders(others) == [process]
+    assert not gone(process)
+
+
+def test_images_behind_those_of_their_process_that_are_not_to_be_decoded_are_decoded(
+    decode: Decoder,
+) -> None:
+    """Also where the process has them already."""
+
+    def check(number: int) -> None:
+        if number in (1, 3):
+            raise KeyError(number)
+
+    images = [jpeg((32, 16)), b"endless", jpeg((30, 20)), b"endless", jpeg((28, 12))]
+    outcomes = list(decode.decode_all(images, check))
+    assert [type(each) for each in outcomes[1::2]] == [KeyError, KeyError]
+    sizes = [each.size for each in outcomes if not isinstance(each, Exception)]
+    assert sizes == [(32, 16), (30, 20), (28, 12)]
+
+
 def test_a_process_that_is_killed_meanwhile_costs_nothing(sound: Decoder, others: set[int]) -> None:
     sound(jpeg())
     (process,) = decoders(others)

@@ -1,8 +1,11 @@
 """Inputs that are read side by side are those that are read one by one."""
 
 import io
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,18 +15,50 @@ from PIL import Image
 
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
+from expound_worker import images
 from expound_worker.decoding import pixels
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.images import InputError, Reader, prepare
 from expound_worker.models.preprocessing import Preprocessing
+from expound_worker.unit import Stopped
 
 PHOTO = Image.fromarray(skimage.data.coffee())
 PREPROCESSING = Preprocessing((3, 24, 24), 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+# What the decoding process runs: it notes the first bytes of what it decodes behind the pixels.
+NOTING = """
+import sys
+from expound_worker.decoding import process
+
+decode = process.decode
+
+def noting(encoded):
+    with open(sys.argv[1], "a") as file:
+        print(encoded.rpartition(b"number ")[2].rstrip(b"\\0").decode(), file=file)
+    return decode(encoded)
+
+process.decode = noting
+process.main()
+"""
 
 
 @pytest.fixture(scope="module")
 def reader() -> Iterator[Reader]:
     with closing(Decoder()) as decoder, closing(Reader(decoder, threads=3)) as reader:
+        yield reader
+
+
+@pytest.fixture
+def decoded(tmp_path: Path) -> Path:
+    """Where the reader below notes what is decoded, a line an image."""
+    return tmp_path / "decoded"
+
+
+@pytest.fixture
+def noting(decoded: Path) -> Iterator[Reader]:
+    """A reader that reads one image after the other."""
+    command = [sys.executable, "-c", NOTING, str(decoded)]
+    with closing(Decoder(command)) as decoder, closing(Reader(decoder, threads=1)) as reader:
         yield reader
 
 
@@ -51,25 +86,88 @@ def one_by_one(asked: explanation_pb2.ExplainRequest) -> list[torch.Tensor]:
     ]
 
 
+def noted(*names: str) -> explanation_pb2.ExplainRequest:
+    """One of photos with those names; those called bad are none."""
+    asked = explanation_pb2.ExplainRequest()
+    for name in names:
+        # As long as what goes to its process alone.
+        image = b"" if name.startswith("bad") else photo(0)
+        asked.inputs.add(image=image + b"number " + name.encode() + bytes(70_000))
+    return asked
+
+
+def read(
+    reader: Reader, requests: Sequence[explanation_pb2.ExplainRequest]
+) -> list[Sequence[torch.Tensor] | Exception]:
+    """Reads requests that stay wanted."""
+    return reader.read(requests, PREPROCESSING, [lambda: True] * len(requests))
+
+
 @pytest.mark.parametrize("numbers", [[(1,)], [(1, 2)], [(0, 1, 2), (3,), tuple(range(4, 40))]])
 def test_the_inputs_of_each_request_are_read_in_their_order(
     reader: Reader, numbers: list[tuple[int, ...]]
 ) -> None:
     requests = [request(*some) for some in numbers]
-    for asked, inputs in zip(requests, reader.read(requests, PREPROCESSING), strict=True):
+    for asked, inputs in zip(requests, read(reader, requests), strict=True):
         assert not isinstance(inputs, Exception)
-        for read, expected in zip(inputs, one_by_one(asked), strict=True):
-            assert torch.equal(read, expected)
+        for made, expected in zip(inputs, one_by_one(asked), strict=True):
+            assert torch.equal(made, expected)
 
 
 def test_a_bad_input_fails_its_own_request_alone(reader: Reader) -> None:
     good, bad, other = request(1, 2, 3), request(*range(20)), request(4)
     bad.inputs[5].image = b"no image"
     bad.inputs[9].image = b"nor this"
-    before, failed, behind = reader.read([good, bad, other], PREPROCESSING)
+    before, failed, behind = read(reader, [good, bad, other])
     assert isinstance(failed, InputError)
     assert failed.field == "inputs[5].image"
     assert not isinstance(before, Exception)
     assert not isinstance(behind, Exception)
     assert (len(before), len(behind)) == (4, 1)
     assert torch.equal(behind[0], one_by_one(other)[0])
+
+
+def test_what_is_behind_a_bad_input_is_not_read_where_that_lasts(
+    noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+    requests = [noted("a", "bad b", "c", "bad d", *("e" * 20)), noted("f", "g")]
+    failed, whole = read(noting, requests)
+    assert isinstance(failed, InputError)
+    assert failed.field == "inputs[1].image"
+    assert not isinstance(whole, Exception)
+    assert len(whole) == 2
+    assert decoded.read_text().split("\n") == ["a", "bad b", "f", "g", ""]
+
+
+def test_what_is_no_longer_wanted_is_not_read_on(
+    noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+
+    def wanted_until(name: str) -> bool:
+        return not decoded.exists() or name not in decoded.read_text().split()
+
+    requests = [noted("a", "b", "c", *("d" * 20)), noted("e", "f")]
+    wanted = [partial(wanted_until, name) for name in ("b", "never")]
+    stopped, whole = noting.read(requests, PREPROCESSING, wanted)
+    assert isinstance(stopped, Stopped)
+    assert not isinstance(whole, Exception)
+    assert len(whole) == 2
+    assert decoded.read_text().split() == ["a", "b", "e", "f"]
+
+
+def test_nobody_is_asked_about_what_does_not_last(
+    reader: Reader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LASTS_S", 3600.0)
+    asked = []
+
+    def wanted() -> bool:
+        asked.append(True)
+        return False
+
+    requests = [request(*range(20)), request(1)]
+    outcomes = reader.read(requests, PREPROCESSING, [wanted] * 2)
+    assert not any(isinstance(each, Exception) for each in outcomes)
+    assert not asked

@@ -17,7 +17,7 @@ from expound_worker.methods.method import MethodError
 from expound_worker.models.registry import Registry
 from expound_worker.provenance import provenance
 from expound_worker.store import Call, Store
-from expound_worker.unit import Unit, Work
+from expound_worker.unit import Stopped, Unit, Work
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
@@ -25,6 +25,8 @@ HandOut = Callable[[str, int], None]
 
 def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images]:
     """Reads the images of explanations; those for which that fails are ended, and left out.
+
+    Left out are also those that end meanwhile: cancelled, or past their deadline.
 
     Args:
         works: the unit ``explain`` of explanations of one model.
@@ -37,8 +39,11 @@ def read(works: Sequence[Work], models: Registry, reader: Reader) -> list[Images
     except MethodError as error:
         store.run_to_end([work.unit.failing_all(describe(error)) for work in works])
         return []
-    reading = reader.read([work.request for work in works], preprocessing)
+    requests = [work.request for work in works]
+    reading = reader.read(requests, preprocessing, [work.unit.is_held for work in works])
     for work, inputs in zip(works, reading, strict=True):
+        if isinstance(inputs, Stopped):
+            continue
         if isinstance(inputs, Exception):
             failures.append(work.unit.failing_all(describe(inputs)))
         else:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate
 
 from PIL import Image
@@ -69,16 +69,27 @@ class Decoder:
             raise outcome
         return outcome
 
-    def decode_all(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | Exception]:
+    def decode_all(
+        self, encoded: Sequence[bytes], check: Callable[[int], None] = lambda _: None
+    ) -> Iterator[Image.Image | Exception]:
         """Decodes images one behind the other, each as a call would; gives what that would raise.
 
         Small ones go to their process together, so that neither waits for the other at each. What
         comes is large: use it before the next is asked for.
+
+        Args:
+            encoded: the images.
+            check: called with the index of each before its turn; what it raises is given instead.
+                That costs the process where it has the image already.
         """
         done, crashed_at = 0, -1
+
+        def check_next() -> None:
+            check(done)
+
         while done < len(encoded):
             try:
-                for outcome in self._decode(_together(encoded[done:])):
+                for outcome in self._decode(_together(encoded[done:]), check_next):
                     done += 1
                     yield outcome
             except _CrashError:
@@ -90,7 +101,8 @@ class Decoder:
                     # It may have been the system that ended the process, for want of memory.
                     logger.warning("a decoding process has ended; its image is tried once more")
                     crashed_at = done
-            except Exception as error:  # no process can be started, or its pixels find no memory
+            except Exception as error:
+                # Of `check`, or no process can be started, or the pixels find no memory.
                 done += 1
                 yield error
 
@@ -99,17 +111,23 @@ class Decoder:
         while self._idle:
             self._idle.popleft().kill()
 
-    def _decode(self, encoded: Sequence[bytes]) -> Iterator[Image.Image | DecodeError]:
+    def _decode(
+        self, encoded: Sequence[bytes], check_next: Callable[[], None]
+    ) -> Iterator[Image.Image | DecodeError]:
         """Gives what becomes of images, until one holds the process too long, or ends it.
+
+        Raises what `check_next` raises before one.
 
         Raises:
             _CrashError: the image behind those of which the outcome was given has ended it.
         """
+        check_next()
         process = self._take()
         try:
             process.send(encoded, self._timeout_s)
             for _ in encoded[1:]:
                 yield process.receive(self._timeout_s)
+                check_next()
             last = process.receive(self._timeout_s)
         except TimeoutError:
             process.kill()
