@@ -9,18 +9,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import redis
 import skimage.data
 import torch
 from PIL import Image
 
+from expound import records
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
-from expound_worker import images
+from expound_worker import explain, images
 from expound_worker.decoding import pixels
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.images import InputError, Reader, prepare
 from expound_worker.models.preprocessing import Preprocessing
-from expound_worker.unit import Stopped
+from expound_worker.models.registry import Registry
+from expound_worker.store import Store
+from expound_worker.unit import Stopped, Unit, Work
+from tests.numeric.models import cifar_net
+from tests.server.hand_worker import HandWorker
 
 PHOTO = Image.fromarray(skimage.data.coffee())
 PREPROCESSING = Preprocessing((3, 24, 24), 32, (0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
@@ -171,3 +177,26 @@ def test_nobody_is_asked_about_what_does_not_last(
     outcomes = reader.read(requests, PREPROCESSING, [wanted] * 2)
     assert not any(isinstance(each, Exception) for each in outcomes)
     assert not asked
+
+
+def test_an_explanation_that_is_cancelled_is_not_read_on_and_stays_as_it_is(
+    redis_url: str, noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+    model = cifar_net()
+    hand = HandWorker(redis_url)
+    store = Store(redis.Redis.from_url(redis_url), hand.worker)
+    works = []
+    for name in ("a", "b"):
+        hand.create(name)
+        unit = Unit(store, name, records.EXPLAIN_UNIT, hand.claim(name) or 0)
+        asked = noted(f"first of {name}", f"second of {name}")
+        asked.model = model.name
+        works.append(Work(unit, asked, explanation_pb2.PredictionsReady()))
+    hand.run("end", "a", str(explanation_pb2.STATE_CANCELLED), b"", "", "")
+    before = hand.record("a")
+    (found,) = explain.read(works, Registry([model]), noting)
+    assert found.work is works[1]
+    assert len(found.inputs) == 2
+    assert decoded.read_text().splitlines() == ["first of b", "second of b"]
+    assert hand.record("a") == before
