@@ -49,6 +49,13 @@ def encoded(image: Image.Image, form: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
+def slow_jpeg() -> bytes:
+    """A progressive JPEG whose last scan comes so often that it takes seconds to decode."""
+    plain = encoded(Image.new("L", (1000, 1000)), "JPEG", progressive=True)
+    last = plain.rindex(b"\xff\xda")
+    return plain[:last] + plain[last:-2] * 5_000 + plain[-2:]
+
+
 def png(width: int, height: int, data: bytes, *chunks: bytes, kind: int = 2) -> bytes:
     """A PNG of 8 bits with this header, chunks before its data, and this data."""
     header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)

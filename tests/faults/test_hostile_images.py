@@ -14,7 +14,7 @@ from expound_client import methods as m
 from expound_client.errors import ExplanationFailedError, InvalidArgumentError
 from tests import photos
 from tests.faults.conftest import Fleet
-from tests.faults.hostile_images import hostile_images
+from tests.faults.hostile_images import hostile_images, slow_jpeg
 from tests.faults.invariants import check_nothing_left
 from tests.faults.watcher import Watcher
 from tests.processes import children, resident_bytes, wait_until
@@ -90,6 +90,18 @@ def test_each_of_two_hundred_hostile_images_is_explained_or_refused(
     assert _device(worker) == device
     assert resident_bytes(device) - before < LARGEST_BYTES
     assert client.explain(JPEG, model="cifar", methods=["lime"]).result(60).state is State.SUCCEEDED
+    with fleet.store() as store:
+        check_nothing_left(store)
+
+
+def test_slow_images_hold_nobody_up_once_they_are_cancelled(fleet: Fleet, client: Client) -> None:
+    fleet.one_worker()
+    slow = client.explain([slow_jpeg()] * 256, model="cifar", methods=["saliency"])
+    wait_until(lambda: client.get(slow.name).state is State.RUNNING, "its beginning")
+    slow.cancel()
+    # All of them would take minutes.
+    again = client.explain(JPEG, model="cifar", methods=["saliency"]).result(60)
+    assert again.state is State.SUCCEEDED
     with fleet.store() as store:
         check_nothing_left(store)
 
