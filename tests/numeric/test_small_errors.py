@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from expound.v1 import method_pb2 as m
 from expound_worker.methods.kernel_shap import KernelShap
 from expound_worker.methods.lime import Lime
+from expound_worker.methods.permutation_shap import PermutationShap
 from expound_worker.models.model import Model
 from tests.numeric.models import ignore, resolved, with_module
 
@@ -30,19 +31,23 @@ class Sure(nn.Module):
 
 def warnings(name: str, constant: float, n_samples: int, model: Model) -> list[str]:
     network, image = with_module(model, Sure(constant)), torch.ones(3, 32, 32)
-    if name == "lime":
-        lime = resolved(m.Lime(n_samples=n_samples, segmentation=GRID))
-        (answer,) = Lime().attribute(network, image, [0], lime, 0, ignore)
-    else:
-        shap = resolved(m.KernelShap(n_samples=n_samples, segmentation=GRID))
-        (answer,) = KernelShap().attribute(network, image, [0], shap, 0, ignore)
+    match name:
+        case "lime":
+            lime = resolved(m.Lime(n_samples=n_samples, segmentation=GRID))
+            (answer,) = Lime().attribute(network, image, [0], lime, 0, ignore)
+        case "kernel_shap":
+            shap = resolved(m.KernelShap(n_samples=n_samples, segmentation=GRID))
+            (answer,) = KernelShap().attribute(network, image, [0], shap, 0, ignore)
+        case _:
+            orders = resolved(m.PermutationShap(n_samples=n_samples, segmentation=GRID))
+            (answer,) = PermutationShap().attribute(network, image, [0], orders, 0, ignore)
     return answer.warnings
 
 
 each_method = pytest.mark.parametrize("name", ["kernel_shap", "lime"])
 
 
-@each_method
+@pytest.mark.parametrize("name", ["kernel_shap", "lime", "permutation_shap"])
 @pytest.mark.parametrize(("constant", "bound"), [(-8, 0), (8, 1)])
 def test_probabilities_that_are_both_near_an_end_are_warned_of(
     constant: float, bound: int, name: str, cifar: Model

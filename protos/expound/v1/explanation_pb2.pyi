@@ -674,11 +674,11 @@ class Attribution(_message.Message):
     @_builtins.property
     def standard_errors(self) -> _tensor_pb2.Tensor:
         """Standard error of every weight, FLOAT64 (number of segments): 1.96 of them to both sides hold
-        the weight that all evaluations there are would give in about 95 % of the cases. They hold it in
-        fewer with less than 3 evaluations a segment, and where the probabilities of image and baseline
-        are both near 0 or both near 1. LIME and KernelSHAP, sampled as they are by default, have a
-        warning with less than 2, and where both are within 0.01. Absent for methods that have none,
-        and where there are too few evaluations to tell.
+        the weight that all evaluations there are would give in about 95 % of the cases; in fewer
+        with less than 3 evaluations a segment, and where the probabilities of image and baseline
+        are both near 0 or both near 1. PermutationSHAP, and LIME and KernelSHAP, sampled as
+        they are by default, have a warning with less than 2, and where both are within 0.01. Absent
+        for methods that have none, and where there are too few evaluations to tell.
         """
 
     @_builtins.property
