@@ -15,7 +15,6 @@ from google.protobuf.message import Message
 
 from expound.v1 import method_pb2, parameter_pb2, tensor_pb2
 
-_FLOATS = (FieldDescriptor.TYPE_DOUBLE, FieldDescriptor.TYPE_FLOAT)
 _LENGTHS = (FieldDescriptor.TYPE_STRING, FieldDescriptor.TYPE_BYTES)
 
 

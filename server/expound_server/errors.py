@@ -14,6 +14,7 @@
     ├── ExplanationEnded
     ├── RequestIdReused
     ├── AnswerTooLarge
+    ├── RequestTooLarge
     ├── QuotaExceeded
     ├── QueueFull
     ├── BrokerUnavailable

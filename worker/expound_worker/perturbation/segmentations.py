@@ -17,6 +17,8 @@ MIN_SEGMENTS = 4
 """Fewer segments than these explain nothing, and are refused."""
 
 _MAX_COMPACTNESS = 1000.0
+_FINEST = 32
+"""Cells along a side of the finest grid."""
 
 
 def segment(
@@ -67,9 +69,9 @@ def picture(preprocessing: Preprocessing, image: Tensor) -> NDArray[np.float64]:
     return np.repeat(shown, 3, axis=2) if shown.shape[2] == 1 else shown
 
 
-def finest_grid(height: int, width: int, limit: int = 32) -> method_pb2.Segmentation:
-    """A grid of up to `limit` x `limit` cells, and never more cells than pixels."""
-    grid = method_pb2.GridSegmentation(rows=min(limit, height), columns=min(limit, width))
+def finest_grid(height: int, width: int) -> method_pb2.Segmentation:
+    """A grid of 32 x 32 cells, but never more cells than pixels along a side."""
+    grid = method_pb2.GridSegmentation(rows=min(_FINEST, height), columns=min(_FINEST, width))
     return method_pb2.Segmentation(grid=grid)
 
 

@@ -5,8 +5,7 @@ from typing import Any
 
 from torch.overrides import TorchFunctionMode
 
-from expound_worker.propagation.functions import Function as Function
-from expound_worker.propagation.functions import opened
+from expound_worker.propagation.functions import Function, opened
 
 Rule = Callable[..., Any]
 """Called as ``rule(function, *args, **kwargs)`` in place of the function."""
