@@ -137,7 +137,7 @@ def test_work_whose_ticket_and_listener_are_lost_is_done(fleet: Fleet, client: C
         os.killpg(worker.pid, signal.SIGSTOP)
         explanation = client.explain(photos.chelsea(), model="cifar", methods=["saliency", "lime"])
         watcher = Watcher(explanation)
-        store.delete(records.ready_key("default"))
+        store.delete(f"{records.PREFIX}ready:default")
         for key in store.keys("expound:celery:*"):
             store.delete(key)
         os.killpg(worker.pid, signal.SIGCONT)

@@ -38,7 +38,7 @@ async def test_a_request_is_stored_with_all_defaults_and_one_ticket_is_sent(
     assert answer.request.timeout.seconds == 600
     assert not answer.request.inputs
     assert worker.tickets() == 1
-    stored = worker.redis.get(records.input_key(_id(answer), 0))
+    stored = worker.redis.get(f"{records.record_key(_id(answer))}:input:0")
     assert stored == explanation_pb2.Input(image=b"an image").SerializeToString()
 
 

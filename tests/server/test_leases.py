@@ -16,6 +16,7 @@ PENDING, RUNNING, SUCCEEDED, FAILED = (
     )
 )
 LEASES = f"{records.PREFIX}leases"
+READY = f"{records.PREFIX}ready:default"
 JOBS = records.jobs_key(tasks.DEFAULT_POOL)
 
 
@@ -46,11 +47,11 @@ def test_what_is_leased_is_left_alone(worker: HandWorker) -> None:
 
 def test_an_explanation_whose_ticket_was_lost_gets_another(worker: HandWorker) -> None:
     worker.create("a")
-    worker.redis.zrem(records.ready_key(tasks.DEFAULT_POOL), "a")  # by a listener that died
+    worker.redis.zrem(READY, "a")  # by a listener that died
     _run_out(worker, "a")
     assert _sweep(worker) == [("explain", 0, 0)]
     assert _sweep(worker) == []
-    assert worker.redis.zrange(records.ready_key(tasks.DEFAULT_POOL), 0, -1) == [b"a"]
+    assert worker.redis.zrange(READY, 0, -1) == [b"a"]
 
 
 def test_an_explanation_whose_worker_was_lost_is_taken_again(worker: HandWorker) -> None:
@@ -237,13 +238,13 @@ def test_what_follows_an_explanation_that_is_gone_is_worked_on(worker: HandWorke
     worker.redis.delete(records.record_key("a"))  # all servers were away, and nobody ended it
     _run_out(worker, "b")
     assert _sweep(worker) == [("explain", 0, 0)]
-    assert worker.redis.zrange(records.ready_key(tasks.DEFAULT_POOL), -1, -1) == [b"b"]
+    assert worker.redis.zrange(READY, -1, -1) == [b"b"]
 
 
 def test_what_is_left_of_an_explanation_that_is_gone_is_forgotten(worker: HandWorker) -> None:
     worker.create("a", ttl_ms=1000)
-    assert worker.redis.pttl(f"{records.ready_key(tasks.DEFAULT_POOL)}:digest") > 0
+    assert worker.redis.pttl(f"{READY}:digest") > 0
     worker.redis.delete(records.record_key("a"))
     taken = worker.run("claim_ready", tasks.DEFAULT_POOL, "hand", "", "models/tiny", 1)
     assert taken == []
-    assert not worker.redis.exists(records.ready_key(tasks.DEFAULT_POOL))
+    assert not worker.redis.exists(READY)

@@ -79,7 +79,7 @@ async def test_a_request_above_those_in_flight_is_refused_until_one_ends(
         request.timeout.FromMilliseconds(1100)
         assert (await _ask(server, request)).name
         await _exceeds(server, "requests_in_flight")
-        open_ids = records.open_key("radiology")
+        open_ids = f"{records.PREFIX}open:radiology"
         late = asyncio.to_thread(wait_until, lambda: worker.redis.zcard(open_ids) == 2, "its end")
         await late
         assert (await _ask(server)).name
@@ -237,7 +237,7 @@ async def test_of_many_requests_at_once_as_many_as_may_are_accepted(
     async with limited(settings, folder, requests_in_flight=20) as server:
         outcomes = Counter(await asyncio.gather(*(outcome(server) for _ in range(200))))
     assert outcomes == {"accepted": 20, "RESOURCE_EXHAUSTED": 180}
-    assert worker.redis.zcard(records.open_key("radiology")) == 20
+    assert worker.redis.zcard(f"{records.PREFIX}open:radiology") == 20
 
 
 def test_whatever_is_long_past_its_deadline_is_not_in_flight(worker: HandWorker) -> None:
@@ -245,7 +245,7 @@ def test_whatever_is_long_past_its_deadline_is_not_in_flight(worker: HandWorker)
     assert worker.create("b", limits=(1, 0, 0))[0] == "refused"
     worker.redis.delete(records.record_key("a"))
     now_s, _ = worker.redis.time()
-    worker.redis.zadd(records.open_key("default"), {"a": (now_s - 61) * 1e6})
+    worker.redis.zadd(f"{records.PREFIX}open:default", {"a": (now_s - 61) * 1e6})
     assert worker.create("c", limits=(1, 0, 0))[0] == "created"
 
 
@@ -253,4 +253,4 @@ def test_what_is_kept_of_a_tenant_goes_with_its_last_explanation(worker: HandWor
     worker.create("a", ttl_ms=100_000)
     worker.create("b", ttl_ms=50_000, timeout_ms=10_000)
     assert 155_000 < worker.redis.pttl(records.index_key("default")) <= 160_000
-    assert 115_000 < worker.redis.pttl(records.open_key("default")) <= 120_000
+    assert 115_000 < worker.redis.pttl(f"{records.PREFIX}open:default") <= 120_000

@@ -44,7 +44,7 @@ def test_create_gives_a_pending_record_with_inputs_and_the_first_event(worker: H
     record = worker.record("a")
     assert record[b"state"] == record[b"explain:state"] == record[b"1:state"] == PENDING
     assert (record[b"methods"], record[b"inputs"], record[b"open"]) == (b"2", b"2", b"2")
-    assert worker.redis.get(records.input_key("a", 1)) == b"second"
+    assert worker.redis.get(f"{records.record_key('a')}:input:1") == b"second"
     [(entry_id, entry)] = _events(worker, "a")
     assert (entry_id, entry[b"kind"], entry[b"state"]) == (b"1-0", b"state", PENDING)
 

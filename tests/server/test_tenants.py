@@ -135,7 +135,7 @@ async def test_lists_hold_ones_own_alone(server: Server, worker: HandWorker) -> 
     await _ask(server, "delete", theirs, CARDIOLOGY)
     assert await _names(server, CARDIOLOGY) == []
     assert not worker.redis.exists(records.index_key("cardiology"))
-    assert not worker.redis.exists(records.open_key("cardiology"))
+    assert not worker.redis.exists(f"{records.PREFIX}open:cardiology")
 
 
 async def test_request_ids_of_two_tenants_have_nothing_to_do_with_each_other(

@@ -89,22 +89,12 @@ def index_key(tenant: str) -> str:
     return f"{PREFIX}index:{tenant}"
 
 
-def open_key(tenant: str) -> str:
-    """Key of the ids of a tenant's explanations that have not ended."""
-    return f"{PREFIX}open:{tenant}"
-
-
 def lasting_queue(pool: str) -> str:
     """The queue of a pool's explanations whose gradient work lasts.
 
     That of the others has the name of the pool.
     """
     return f"{pool}:lasting"
-
-
-def ready_key(queue: str) -> str:
-    """Key of the explanations of a queue that no worker has taken."""
-    return f"{PREFIX}ready:{queue}"
 
 
 def wake_key(queue: str) -> str:
@@ -120,11 +110,6 @@ def jobs_key(pool: str) -> str:
 def checkpoint_key(explanation_id: str, unit: str) -> str:
     """Key of what a later attempt at a method needs to go on."""
     return f"{record_key(explanation_id)}:checkpoint:{unit}"
-
-
-def input_key(explanation_id: str, index: int) -> str:
-    """Key of one input of an explanation."""
-    return f"{record_key(explanation_id)}:input:{index}"
 
 
 def result_key(explanation_id: str, index: int) -> str:
