@@ -9,7 +9,7 @@ import torch
 
 from expound.v1 import explanation_pb2
 from expound_worker.attributions import Attributions
-from expound_worker.batch_prediction import Explanation
+from expound_worker.batch_prediction import PredictedExplanation
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe, method_path
 from expound_worker.methods.catalogue import GRADIENT_METHODS
@@ -33,48 +33,40 @@ class _Pair(NamedTuple):
 
 
 def run_method(
-    index: int,
-    explanations: Sequence[Explanation],
-    units: Sequence[Unit | None],
-    give_way: GiveWay,
-) -> list[list[Call]]:
-    """Runs one method on the explanations that still want it; gives the calls that end it.
+    index: int, wanted: Sequence[tuple[PredictedExplanation, Unit]], give_way: GiveWay
+) -> list[Call]:
+    """Runs one method for several explanations; gives the calls that end it.
 
     Args:
         index: index of the method.
-        explanations: the explanations.
-        units: the method of each as a unit of work; None where it is not wanted any more.
+        wanted: the explanations, each with the method as its unit of work.
         give_way: called between passes of what lasts.
     """
-    wanted = [number for number, unit in enumerate(units) if unit]
-    pause = Pause([explanations[number].unit for number in wanted], give_way)
-    results = in_halves(
-        partial(_attribute, index, pause), [explanations[number] for number in wanted]
-    )
-    of_wanted = dict(zip(wanted, results, strict=True))
+    explanations = [explanation for explanation, _ in wanted]
+    pause = Pause([explanation.unit for explanation in explanations], give_way)
+    results = in_halves(partial(_attribute, index, pause), explanations)
     return [
-        _ending(unit, index, explanation, of_wanted[number]) if unit else []
-        for number, (unit, explanation) in enumerate(zip(units, explanations, strict=True))
+        _ending(explanation, unit, index, result)
+        for (explanation, unit), result in zip(wanted, results, strict=True)
+        if not isinstance(result, Stopped)
     ]
 
 
 def _ending(
+    explanation: PredictedExplanation,
     unit: Unit,
     index: int,
-    explanation: Explanation,
     result: explanation_pb2.MethodResult | Exception,
-) -> list[Call]:
-    if isinstance(result, Stopped):
-        return []
+) -> Call:
     if isinstance(result, Released):
-        return [explanation.unit.releasing()]
+        return explanation.unit.releasing()
     if isinstance(result, Exception):
-        return [unit.failing(describe(result, method_path(explanation.request, index)))]
-    return [unit.succeeding(result)]
+        return unit.failing(describe(result, method_path(explanation.request, index)))
+    return unit.succeeding(result)
 
 
 def _attribute(
-    index: int, pause: Pause, explanations: Sequence[Explanation]
+    index: int, pause: Pause, explanations: Sequence[PredictedExplanation]
 ) -> list[explanation_pb2.MethodResult]:
     """Runs a method on every pair of an input and a target, in batches of the model's size.
 
@@ -120,7 +112,7 @@ def _attribute(
     return results
 
 
-def _forward_of(explanations: Sequence[Explanation], pair_count: int) -> Forward | None:
+def _forward_of(explanations: Sequence[PredictedExplanation], pair_count: int) -> Forward | None:
     """The pass that predicted, if it was of just these inputs, and each has one target."""
     (forward, *others) = {explanation.forward for explanation in explanations}
     if others or forward is None or len(forward.inputs) != pair_count:

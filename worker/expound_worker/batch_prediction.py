@@ -33,7 +33,7 @@ class Images(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Explanation:
+class PredictedExplanation:
     """One explanation of the batch, its images read and its classes predicted."""
 
     unit: Unit
@@ -46,7 +46,9 @@ class Explanation:
     """The pass that predicted, kept for methods that go on from it; of other explanations too."""
 
 
-def predict_all(store: Store, images: Sequence[Images], models: Registry) -> list[Explanation]:
+def predict_all(
+    store: Store, images: Sequence[Images], models: Registry
+) -> list[PredictedExplanation]:
     """Predicts; explanations for which that fails are ended."""
     explanations, failures = [], []
     outcomes = in_halves(partial(_predict_together, models), images)
@@ -64,14 +66,14 @@ def predict_all(store: Store, images: Sequence[Images], models: Registry) -> lis
     return explanations
 
 
-def goes_on(index: int, explanations: Sequence[Explanation]) -> bool:
+def goes_on(index: int, explanations: Sequence[PredictedExplanation]) -> bool:
     """Whether a method goes on from the pass that predicted."""
     if not explanations or explanations[0].forward is None:
         return False
     return _needs_one_pass(explanations[0].request.methods[index])
 
 
-def _own(outcome: Explanation | Exception) -> Explanation:
+def _own(outcome: PredictedExplanation | Exception) -> PredictedExplanation:
     """What is this worker's to go on with. Raises the outcome, or as `take_over` does."""
     if isinstance(outcome, Exception):
         raise outcome
@@ -82,7 +84,7 @@ def _own(outcome: Explanation | Exception) -> Explanation:
     return outcome
 
 
-def _predict_together(models: Registry, images: Sequence[Images]) -> list[Explanation]:
+def _predict_together(models: Registry, images: Sequence[Images]) -> list[PredictedExplanation]:
     works = [some.work for some in images]
     model = models.get(works[0].request.model)
     inputs = torch.stack([image for some in images for image in some.inputs]).to(model.device)
@@ -101,7 +103,7 @@ def _predict_together(models: Registry, images: Sequence[Images]) -> list[Explan
         predictions = predict(model, logits, target)
         targets = explained(model, predictions, target)
         explanations.append(
-            Explanation(work.unit, work.request, model, own, predictions, targets, forward)
+            PredictedExplanation(work.unit, work.request, model, own, predictions, targets, forward)
         )
     return explanations
 

@@ -5,11 +5,10 @@ methods of the same model share the device's forward and backward passes.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import chain, islice
 from typing import Any
 
 from expound_worker.batch_attribution import GiveWay, run_method
-from expound_worker.batch_prediction import Explanation, Images, goes_on, predict_all
+from expound_worker.batch_prediction import Images, PredictedExplanation, goes_on, predict_all
 from expound_worker.failures import describe
 from expound_worker.images import Reader
 from expound_worker.methods.catalogue import GRADIENT_METHODS
@@ -17,7 +16,7 @@ from expound_worker.methods.method import MethodError
 from expound_worker.models.registry import Registry
 from expound_worker.provenance import provenance
 from expound_worker.store import Call, Store
-from expound_worker.unit import Stopped, Unit, Work
+from expound_worker.unit import Stopped, Work
 
 HandOut = Callable[[str, int], None]
 """Tells a worker of a method to run: id of the explanation, index of the method."""
@@ -68,47 +67,42 @@ def run(images: Sequence[Images], models: Registry, hand_out: HandOut, give_way:
     explanations = predict_all(store, images, models)
     names = [method.WhichOneof("method") for method in images[0].work.request.methods]
     others = [index for index, name in enumerate(names) if name not in GRADIENT_METHODS]
-    done = [[_predicting(explanation)] for explanation in explanations]
+    unsent = [_predicting(explanation) for explanation in explanations]
     if others:
-        done = [
-            [*calls, explanation.unit.offering(others)]
-            for explanation, calls in zip(explanations, done, strict=True)
-        ]
-        for explanation, written in zip(explanations, _call(store, done), strict=True):
-            for index in others if written else ():
+        offers = [explanation.unit.offering(others) for explanation in explanations]
+        for explanation, offered in zip(explanations, _send(store, unsent, offers), strict=True):
+            for index in others if offered else ():
                 hand_out(explanation.unit.explanation_id, index)
-        done = [[] for _ in explanations]
-    units: list[Unit | None]
+        unsent = []
     for index, name in enumerate(names):
         if name not in GRADIENT_METHODS:
             continue
         if goes_on(index, explanations):
             # The prediction has done most of the work: done before anybody could want to stop it.
-            units = [explanation.unit.within(index) for explanation in explanations]
-            more = run_method(index, explanations, units, give_way)
-            done = [[*calls, *ends] for calls, ends in zip(done, more, strict=True)]
+            wanted = [(explanation, explanation.unit.within(index)) for explanation in explanations]
         else:
             # What is done is written, and the next method taken, in one round trip.
-            claims = [[explanation.unit.claiming(index)] for explanation in explanations]
-            units = [
-                explanation.unit.method(index, claim[0]) if claim else None
-                for explanation, claim in zip(explanations, _call(store, done, claims), strict=True)
+            claims = [explanation.unit.claiming(index) for explanation in explanations]
+            wanted = [
+                (explanation, explanation.unit.method(index, claimed[0]))
+                for explanation, claimed in zip(
+                    explanations, _send(store, unsent, claims), strict=True
+                )
+                if claimed
             ]
-            done = run_method(index, explanations, units, give_way)
-    ends = [
-        [*calls, explanation.unit.succeeding()]
-        for calls, explanation in zip(done, explanations, strict=True)
-    ]
-    store.run_to_end(list(chain.from_iterable(ends)))
+            unsent = []
+        unsent += run_method(index, wanted, give_way)
+    store.run_to_end([*unsent, *(explanation.unit.succeeding() for explanation in explanations)])
 
 
-def _call(store: Store, *calls: Sequence[Sequence[Call]]) -> list[Any]:
-    """Runs lists of calls, one list an explanation, and gives the last answer of each."""
-    of_each = [[call for some in lists for call in some] for lists in zip(*calls, strict=True)]
-    answers = iter(store.run_all([call for some in of_each for call in some]))
-    return [list(islice(answers, len(some)))[-1] for some in of_each]
+def _send(store: Store, unsent: Sequence[Call], calls: Sequence[Call]) -> list[Any]:
+    """Sends what is unsent and then the calls, in one round trip; gives the answers to the calls.
+
+    What one explanation is told does not touch the others: each has its calls in their order.
+    """
+    return store.run_all([*unsent, *calls])[len(unsent) :]
 
 
-def _predicting(explanation: Explanation) -> Call:
+def _predicting(explanation: PredictedExplanation) -> Call:
     made_of = provenance(explanation.unit, explanation.request, explanation.model)
     return explanation.unit.predicting(explanation.predictions, made_of)
