@@ -6,7 +6,7 @@ import captum.attr
 import torch
 from torch import Tensor, nn
 
-from expound_worker.propagation.deep_lift import propagate
+from expound_worker.propagation.deep_lift.propagate import propagate
 from tests.bench.table import Row, Table, in_turns, median
 from tests.numeric.classifiers import build
 from tests.numeric.models import cifar_net, cifar_of_modules

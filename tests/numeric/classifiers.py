@@ -11,7 +11,7 @@ import torch
 import torchvision.models
 from torch import Tensor, nn
 
-from expound_worker.propagation.deep_lift import propagate
+from expound_worker.propagation.deep_lift.propagate import propagate
 
 DOZEN = (
     "resnet18",

@@ -21,7 +21,7 @@ from expound_worker.methods.guided_backprop import GuidedBackprop
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
-from expound_worker.propagation.deep_lift import propagate
+from expound_worker.propagation.deep_lift.propagate import propagate
 from tests.numeric.cuts import Classifier
 from tests.numeric.gradients import batch_of, pair
 from tests.numeric.models import (

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from expound_worker.methods.method import MethodError
-from expound_worker.propagation.deep_lift import Differences, propagate
+from expound_worker.propagation.deep_lift.propagate import Differences, propagate
 from expound_worker.propagation.functions import in_place, named, opened
 
 Function = Callable[[Tensor], Tensor]

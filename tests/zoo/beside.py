@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from expound_worker.methods.guided_backprop import GuidedBackprop
-from expound_worker.propagation.deep_lift import propagate
+from expound_worker.propagation.deep_lift.propagate import propagate
 from expound_worker.propagation.lrp.composites import epsilon_everywhere
 from expound_worker.propagation.lrp.layers import Bounds
 from expound_worker.propagation.lrp.propagate import relevance

@@ -4,7 +4,7 @@ from expound.v1 import method_pb2
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
-from expound_worker.propagation.averages import average
+from expound_worker.propagation.deep_lift.averages import average
 
 
 class DeepLiftShap:

@@ -9,7 +9,7 @@ from expound.reasons import Reason
 from expound_worker.methods.completeness import completeness_error
 from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.models.model import Model
-from expound_worker.propagation.deep_lift import propagate
+from expound_worker.propagation.deep_lift.propagate import propagate
 
 WARNED = 1e-3
 """Completeness error above which a map has a warning: rounding in float32 stays below."""

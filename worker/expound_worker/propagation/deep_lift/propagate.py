@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from expound_worker.propagation.deep_lift_rules import RULES
-from expound_worker.propagation.pairs import PairMode
+from expound_worker.propagation.deep_lift.mode import PairMode
+from expound_worker.propagation.deep_lift.rules import RULES
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from expound_worker.propagation.deep_lift.mode import PairMode
 from expound_worker.propagation.functions import Function, in_place
-from expound_worker.propagation.pairs import PairMode
 
 
 def product(

@@ -8,12 +8,13 @@ from typing import Any
 from torch import Tensor
 from torch.nn import functional
 
-from expound_worker.propagation import compositions, maxima, products, rescale
-from expound_worker.propagation.compositions import composed
+from expound_worker.propagation import compositions
+from expound_worker.propagation.deep_lift import maxima, products, rescale
+from expound_worker.propagation.deep_lift.composed import composed, log_sum_exp
+from expound_worker.propagation.deep_lift.mode import PairMode, PairRule
+from expound_worker.propagation.deep_lift.rescale import Slope, rescaled
 from expound_worker.propagation.functions import Function, named
 from expound_worker.propagation.mode import by_function
-from expound_worker.propagation.pairs import PairMode, PairRule
-from expound_worker.propagation.rescale import Slope, rescaled
 
 
 def _linear(pairs: PairMode, function: Function, *args: Any, **kwargs: Any) -> Any:
@@ -126,7 +127,7 @@ RULES: dict[Function, PairRule] = by_function(
     (_POOLS_WITH_INDICES, maxima.pool_with_indices),
     (named("amax"), maxima.largest),
     (named("max maximum"), maxima.maximum),
-    (named("logsumexp"), compositions.log_sum_exp),
+    (named("logsumexp"), log_sum_exp),
     (named("log_softmax"), composed(compositions.log_softmax)),
     (named("softmax"), composed(compositions.softmax)),
     (named("layer_norm"), composed(compositions.layer_norm)),

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from expound_worker.propagation.deep_lift.mode import PairMode
 from expound_worker.propagation.functions import Function, name_of
-from expound_worker.propagation.pairs import PairMode
 
 
 def pool_with_indices(

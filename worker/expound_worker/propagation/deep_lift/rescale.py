@@ -5,8 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from expound_worker.propagation.deep_lift.mode import PairMode, PairRule
 from expound_worker.propagation.functions import Function, in_place
-from expound_worker.propagation.pairs import PairMode, PairRule
 
 Call = Callable[[Tensor], Tensor]
 """The function with its other arguments given; never in place."""
