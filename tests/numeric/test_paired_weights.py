@@ -9,9 +9,13 @@ from numpy.typing import NDArray
 from expound_worker.perturbation import paired_weights
 from expound_worker.perturbation.covariance import ROUGH, Covariance, Parity, signs_of
 from expound_worker.perturbation.functionals import Functional, lime_slopes, shapley_values
+from expound_worker.perturbation.gaussian_process import GaussianProcess
+from expound_worker.perturbation.paired_designs import (
+    leverage_pairs,
+    orthogonal_pairs,
+    pairs_of_size,
+)
 from expound_worker.perturbation.paired_weights import PairedWeights
-from expound_worker.perturbation.pairs import leverage_pairs, orthogonal_pairs, pairs_of_size
-from expound_worker.perturbation.process import Process
 from expound_worker.perturbation.residuals import Residuals
 from tests.numeric.games import all_masks, game, lime_regression, shapley
 
@@ -66,7 +70,7 @@ def test_a_process_gives_what_its_covariance_says(functional: Functional, parity
     shares = shares_of_all(functional)
     observed = np.random.default_rng(0).permutation(np.arange(64, 128))[:40]
     values = np.random.default_rng(1).standard_normal((40, 2))
-    process = Process(functional, parity, 2)
+    process = GaussianProcess(functional, parity, 2)
     for start in range(0, 40, 7):
         here = observed[start : start + 7]
         process.add(everything[here], values[start : start + 7])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from expound.v1 import method_pb2 as m
-from expound_worker.methods.gradients import Forward
+from expound_worker.methods.forward import Forward
 from expound_worker.methods.input_x_gradient import InputXGradient
 from expound_worker.methods.method import Batch
 from expound_worker.methods.saliency import Saliency

@@ -13,7 +13,7 @@ from expound_worker.batch_prediction import PredictedExplanation
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe, method_path
 from expound_worker.methods.catalogue import GRADIENT_METHODS
-from expound_worker.methods.gradients import Forward
+from expound_worker.methods.forward import Forward
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.pause import Pause
 from expound_worker.store import Call

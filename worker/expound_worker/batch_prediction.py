@@ -14,7 +14,7 @@ from expound.v1 import explanation_pb2, method_pb2
 from expound_worker.batches import in_halves
 from expound_worker.failures import describe
 from expound_worker.methods.catalogue import GRADIENT_METHODS
-from expound_worker.methods.gradients import SHARING, Forward
+from expound_worker.methods.forward import SHARING, Forward
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict

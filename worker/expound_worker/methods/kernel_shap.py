@@ -20,8 +20,8 @@ from expound_worker.perturbation.engine import (
     refusal_of_one_class,
 )
 from expound_worker.perturbation.functionals import shapley_values
+from expound_worker.perturbation.paired_designs import leverage_pairs
 from expound_worker.perturbation.paired_weights import PairedWeights
-from expound_worker.perturbation.pairs import leverage_pairs
 from expound_worker.perturbation.shap_regression import ShapRegression
 
 _ENDS = 2

@@ -14,8 +14,8 @@ from torch.nn import functional
 from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.models.hooks import NoteInputs, watching
 from expound_worker.models.model import Layer, Model
-from expound_worker.models.watch import NoteInputs, watching
 
 _MODES = {
     method_pb2.INTERPOLATION_BILINEAR: "bilinear",

@@ -23,8 +23,8 @@ from expound_worker.perturbation.engine import (
 from expound_worker.perturbation.functionals import LimeMasks, lime_slopes
 from expound_worker.perturbation.lime_fit import LimeFit
 from expound_worker.perturbation.lime_selection import most_influential
+from expound_worker.perturbation.paired_designs import orthogonal_pairs
 from expound_worker.perturbation.paired_weights import PairedWeights
-from expound_worker.perturbation.pairs import orthogonal_pairs
 from expound_worker.perturbation.surrogate import FitQuality, check_neighbours, poor_fit
 
 _ENDS = 2

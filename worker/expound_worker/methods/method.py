@@ -10,7 +10,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2
-from expound_worker.methods.gradients import Forward
+from expound_worker.methods.forward import Forward
 from expound_worker.models.model import Model
 
 LOGIT = explanation_pb2.SCORE_LOGIT

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.graph import Node
 
+from expound_worker.models.hooks import watching
 from expound_worker.models.model import Layer
-from expound_worker.models.watch import watching
 
 _NO_GRADIENT = "have no gradient of the score at the positions of their maps"
 _LEADING_TOKENS = "act on the score through their leading tokens alone"

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from expound_worker.models.default_layer import choose_default
+from expound_worker.models.hooks import watching
 from expound_worker.models.layout import Layout, possible_layouts
 from expound_worker.models.model import Layer
-from expound_worker.models.watch import watching
 
 _CHANGE = 0.1
 """Size of the change of the input beside the input: large ones spread further in deep networks."""

@@ -8,7 +8,7 @@ from scipy.special import stdtrit
 
 from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.functionals import Functional
-from expound_worker.perturbation.process import Process
+from expound_worker.perturbation.gaussian_process import GaussianProcess
 from expound_worker.perturbation.residuals import Residuals
 
 _LEARNED = 512
@@ -24,11 +24,11 @@ class PairedWeights:
 
     A constant has no weights, and so the score is measured from the middle of image and baseline.
     Gaussian processes, one for each part, learn the score from the first 512 pairs and give the
-    weights (`Process`). What they leave over is then estimated, without bias, from all pairs that
-    follow (`Residuals`; Witter, Liu and Musco, 2025, "Regression-Adjusted Monte Carlo Estimators
-    for Shapley Values and Probabilistic Values"), and counts as much as it is sure: with ``V`` the
-    variance of the one and ``S`` that of the other, by ``V / (V + S)``. With all pairs the weights
-    are exact.
+    weights (`GaussianProcess`). What they leave over is then estimated, without bias, from all
+    pairs that follow (`Residuals`; Witter, Liu and Musco, 2025, "Regression-Adjusted Monte Carlo
+    Estimators for Shapley Values and Probabilistic Values"), and counts as much as it is sure: with
+    ``V`` the variance of the one and ``S`` that of the other, by ``V / (V + S)``. With all pairs
+    the weights are exact.
 
     In 56 games of 9 and 12 segments, probabilities of interacting segments, 1.96 standard errors to
     both sides held Shapley values and LIME's slopes in 94 % to 97 % of the cases with 3 to 16
@@ -49,7 +49,7 @@ class PairedWeights:
         self._pairs = np.concatenate([np.ones((1, pairs.shape[1]), dtype=bool), pairs])
         self._functional = functional
         self._parities = np.array(parities)
-        self._processes = [Process(functional, parity, target_count) for parity in parities]
+        self._processes = [GaussianProcess(functional, parity, target_count) for parity in parities]
         self._residuals: Residuals | None = None
         self._waiting = np.empty((0, target_count))
         self._middle = np.zeros(target_count)

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expound_worker.perturbation.functionals import Functional
-from expound_worker.perturbation.pairs import pairs_of_size
+from expound_worker.perturbation.paired_designs import pairs_of_size
 
 _FEWEST = 8
 """Pairs from which on a spread is known."""

@@ -1,4 +1,4 @@
-"""Gradients of scores by the inputs, and the forward pass that methods can share for them."""
+"""The forward pass that methods can share, and the gradients of scores by its inputs."""
 
 from dataclasses import dataclass
 from typing import Self

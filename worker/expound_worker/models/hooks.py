@@ -1,4 +1,4 @@
-"""Watches what the submodules of a network give, in one thread and for a while."""
+"""Hooks that watch what the submodules of a network give, in one thread and for a while."""
 
 import threading
 from collections import Counter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from expound_worker.perturbation.pairs import (
+from expound_worker.perturbation.paired_designs import (
     leverage_pairs,
     orthogonal_pairs,
     pair_count,

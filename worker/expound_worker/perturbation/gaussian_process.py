@@ -14,7 +14,7 @@ cholesky = partial(linalg.cholesky, lower=True, check_finite=False)
 solve_triangular = partial(linalg.solve_triangular, lower=True, check_finite=False)
 
 
-class Process:
+class GaussianProcess:
     """A linear functional of a score over coalitions, as a Gaussian process knows it.
 
     The score's even or odd part is taken for a draw from a Gaussian process of mean 0; what is
