@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 from expound import parameters
 from expound.parameters import Violation
 from expound.v1 import explanation_pb2, method_pb2, model_service_pb2, tensor_pb2
-from expound_server import tensors
+from expound_server import tensor_validation
 from expound_server.errors import InvalidRequest, MethodNotImplemented, MethodUnsupported, named
 from expound_server.names import model_name
 
@@ -47,7 +47,7 @@ def violations(request: explanation_pb2.ExplainRequest) -> Iterator[Violation]:
     for part, path in _parts(request):
         yield from _choice_violations(part, path)
         if isinstance(part, explanation_pb2.Input) and part.HasField("tensor"):
-            yield from tensors.input_violations(part.tensor, f"{path}.tensor")
+            yield from tensor_validation.input_violations(part.tensor, f"{path}.tensor")
         if isinstance(part, method_pb2.Method):
             yield from _key_violations(part.key, f"{path}.key", keys)
 
@@ -60,7 +60,7 @@ def model_violations(
     for part, path in _parts(request):
         if isinstance(part, explanation_pb2.Input) and part.HasField("tensor"):
             if part.tensor.dtype == tensor_pb2.DATA_TYPE_FLOAT32:
-                yield from tensors.shape_violations(
+                yield from tensor_validation.shape_violations(
                     part.tensor, f"{path}.tensor", model.input_shape
                 )
         elif isinstance(part, method_pb2.Method):
@@ -191,11 +191,11 @@ def _method_violations(
                     f"{part_path}.segment_mean", "is only for methods that have a segmentation"
                 )
             if part.HasField("tensor"):
-                yield from tensors.baseline_violations(
+                yield from tensor_validation.baseline_violations(
                     part.tensor, f"{part_path}.tensor", model.input_shape
                 )
         elif isinstance(part, method_pb2.Segmentation) and part.HasField("labels"):
-            yield from tensors.labels_violations(
+            yield from tensor_validation.labels_violations(
                 part.labels, f"{part_path}.labels", model.input_shape
             )
         elif isinstance(part, method_pb2.GridSegmentation):
