@@ -13,7 +13,6 @@ from expound_client import errors, methods, pictures
 from expound_client.aio import AsyncClient, AsyncExplanation
 from expound_client.attribution import Attribution, ClassScore, Score
 from expound_client.client import Client
-from expound_client.core import MethodLike
 from expound_client.errors import ExpoundError
 from expound_client.events import (
     Event,
@@ -25,6 +24,7 @@ from expound_client.events import (
 from expound_client.explanation import Explanation
 from expound_client.inputs import ImageLike
 from expound_client.models import Capability, Execution, Layer, Model, Preprocessing, Support
+from expound_client.requests import MethodLike
 from expound_client.results import (
     ExplanationResult,
     MethodResult,

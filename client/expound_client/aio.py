@@ -8,15 +8,15 @@ from typing import Literal, Self
 import grpc
 
 from expound.v1 import explanation_pb2
-from expound_client import core
+from expound_client import requests
 from expound_client.aio_calls import AsyncCalls
 from expound_client.channel import open_aio_channel
-from expound_client.core import DEFAULT_ADDRESS, DEFAULT_CALL_TIMEOUT_S, MethodLike
 from expound_client.errors import DeadlineExceededError
 from expound_client.events import Event
 from expound_client.explanation import Handle
 from expound_client.inputs import ImageLike
 from expound_client.models import Model
+from expound_client.requests import DEFAULT_ADDRESS, DEFAULT_CALL_TIMEOUT_S, MethodLike
 from expound_client.results import ExplanationResult
 from expound_client.security import FilePath, Token, channel_credentials
 from expound_client.targets import Target
@@ -111,7 +111,7 @@ class AsyncClient:
         channels: Literal["keep", "sum"] = "keep",
     ) -> AsyncExplanation:
         """Asks for explanations of one or more images; see `Client.explain`."""
-        request = core.explain_request(
+        request = requests.explain_request(
             images,
             model=model,
             methods=methods,

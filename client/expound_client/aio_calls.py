@@ -15,7 +15,7 @@ from expound.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
-from expound_client import core
+from expound_client import requests
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
 from expound_client.models import Model
@@ -39,18 +39,18 @@ class AsyncCalls:
 
     async def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
         """Sends a request; waits as long as it says, and then as long as any call."""
-        timeout_s = self.timeout_s + core.wait_s(request)
+        timeout_s = self.timeout_s + requests.wait_s(request)
         return await self._call(self._explanations.Explain, request, timeout_s)
 
     async def get(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation without its maps."""
         return await self._call(
-            self._explanations.GetExplanation, core.get_request(name, full=False)
+            self._explanations.GetExplanation, requests.get_request(name, full=False)
         )
 
     async def fetch(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
         """Gets an explanation with its maps, also through an outage of the servers."""
-        request = core.get_request(name, full=True)
+        request = requests.get_request(name, full=True)
         retries = Retries()
         while True:
             try:
@@ -63,19 +63,23 @@ class AsyncCalls:
 
     async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
-        request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
+        request = explanation_service_pb2.ListExplanationsRequest(page_size=requests.PAGE_SIZE)
         async for page in self._pages(self._explanations.ListExplanations, request):
             for explanation in page.explanations:
                 yield explanation
 
     async def cancel(self, name: str) -> explanation_pb2.Explanation:
         """Cancels an explanation."""
-        request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
+        request = explanation_service_pb2.CancelExplanationRequest(
+            name=requests.explanation_name(name)
+        )
         return await self._call(self._explanations.CancelExplanation, request)
 
     async def delete(self, name: str) -> None:
         """Deletes an explanation."""
-        request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
+        request = explanation_service_pb2.DeleteExplanationRequest(
+            name=requests.explanation_name(name)
+        )
         await self._call(self._explanations.DeleteExplanation, request)
 
     async def watch(self, watch: Watch) -> AsyncGenerator[Event, None]:
@@ -99,7 +103,7 @@ class AsyncCalls:
 
     async def models(self) -> AsyncIterator[Model]:
         """Yields the cards of all models, without labels and layers."""
-        request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
+        request = model_service_pb2.ListModelsRequest(page_size=requests.PAGE_SIZE)
         async for page in self._pages(self._models.ListModels, request):
             for card in page.models:
                 yield Model.from_proto(card)
@@ -107,7 +111,7 @@ class AsyncCalls:
     async def model(self, name: str, timeout_s: float | None = None) -> Model:
         """Gets the card of a model."""
         return Model.from_proto(
-            await self._call(self._models.GetModel, core.get_model_request(name), timeout_s)
+            await self._call(self._models.GetModel, requests.get_model_request(name), timeout_s)
         )
 
     async def card(self, name: str, limit: TimeLimit, version: str = "") -> Model | None:
@@ -135,8 +139,8 @@ class AsyncCalls:
             return await rpc(request, timeout=timeout_s, metadata=self._metadata())
 
     async def _pages(
-        self, rpc: Callable[..., Awaitable[core.Page]], request: core.ListRequest
-    ) -> AsyncIterator[core.Page]:
+        self, rpc: Callable[..., Awaitable[requests.Page]], request: requests.ListRequest
+    ) -> AsyncIterator[requests.Page]:
         """Yields every page of a list."""
         while True:
             page = await self._call(rpc, request)

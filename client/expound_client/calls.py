@@ -14,7 +14,7 @@ from expound.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
-from expound_client import core
+from expound_client import requests
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
 from expound_client.models import Model
@@ -38,16 +38,16 @@ class Calls:
 
     def explain(self, request: explanation_pb2.ExplainRequest) -> explanation_pb2.Explanation:
         """Sends a request; waits as long as it says, and then as long as any call."""
-        timeout_s = self.timeout_s + core.wait_s(request)
+        timeout_s = self.timeout_s + requests.wait_s(request)
         return self._call(self._explanations.Explain, request, timeout_s)
 
     def get(self, name: str) -> explanation_pb2.Explanation:
         """Gets an explanation without its maps."""
-        return self._call(self._explanations.GetExplanation, core.get_request(name, full=False))
+        return self._call(self._explanations.GetExplanation, requests.get_request(name, full=False))
 
     def fetch(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
         """Gets an explanation with its maps, also through an outage of the servers."""
-        request = core.get_request(name, full=True)
+        request = requests.get_request(name, full=True)
         retries = Retries()
         while True:
             try:
@@ -60,18 +60,22 @@ class Calls:
 
     def list(self) -> Iterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
-        request = explanation_service_pb2.ListExplanationsRequest(page_size=core.PAGE_SIZE)
+        request = explanation_service_pb2.ListExplanationsRequest(page_size=requests.PAGE_SIZE)
         for page in self._pages(self._explanations.ListExplanations, request):
             yield from page.explanations
 
     def cancel(self, name: str) -> explanation_pb2.Explanation:
         """Cancels an explanation."""
-        request = explanation_service_pb2.CancelExplanationRequest(name=core.explanation_name(name))
+        request = explanation_service_pb2.CancelExplanationRequest(
+            name=requests.explanation_name(name)
+        )
         return self._call(self._explanations.CancelExplanation, request)
 
     def delete(self, name: str) -> None:
         """Deletes an explanation."""
-        request = explanation_service_pb2.DeleteExplanationRequest(name=core.explanation_name(name))
+        request = explanation_service_pb2.DeleteExplanationRequest(
+            name=requests.explanation_name(name)
+        )
         self._call(self._explanations.DeleteExplanation, request)
 
     def watch(self, watch: Watch) -> Iterator[Event]:
@@ -94,14 +98,14 @@ class Calls:
 
     def models(self) -> Iterator[Model]:
         """Yields the cards of all models, without labels and layers."""
-        request = model_service_pb2.ListModelsRequest(page_size=core.PAGE_SIZE)
+        request = model_service_pb2.ListModelsRequest(page_size=requests.PAGE_SIZE)
         for page in self._pages(self._models.ListModels, request):
             yield from map(Model.from_proto, page.models)
 
     def model(self, name: str, timeout_s: float | None = None) -> Model:
         """Gets the card of a model."""
         return Model.from_proto(
-            self._call(self._models.GetModel, core.get_model_request(name), timeout_s)
+            self._call(self._models.GetModel, requests.get_model_request(name), timeout_s)
         )
 
     def card(self, name: str, limit: TimeLimit, version: str = "") -> Model | None:
@@ -126,8 +130,8 @@ class Calls:
             return rpc(request, timeout=timeout_s, metadata=self._metadata())
 
     def _pages(
-        self, rpc: Callable[..., core.Page], request: core.ListRequest
-    ) -> Iterator[core.Page]:
+        self, rpc: Callable[..., requests.Page], request: requests.ListRequest
+    ) -> Iterator[requests.Page]:
         """Yields every page of a list."""
         while True:
             page = self._call(rpc, request)

@@ -6,14 +6,14 @@ from typing import Literal, Self
 
 import grpc
 
-from expound_client import core
+from expound_client import requests
 from expound_client.calls import Calls
 from expound_client.channel import open_channel
-from expound_client.core import DEFAULT_ADDRESS, DEFAULT_CALL_TIMEOUT_S, MethodLike
 from expound_client.events import Event
 from expound_client.explanation import Explanation
 from expound_client.inputs import ImageLike
 from expound_client.models import Model
+from expound_client.requests import DEFAULT_ADDRESS, DEFAULT_CALL_TIMEOUT_S, MethodLike
 from expound_client.security import FilePath, Token, channel_credentials
 from expound_client.targets import Target
 
@@ -114,7 +114,7 @@ class Client:
             UnavailableError: the server does not answer.
             OSError: an image file cannot be read.
         """
-        request = core.explain_request(
+        request = requests.explain_request(
             images,
             model=model,
             methods=methods,

@@ -17,9 +17,9 @@ from expound.v1 import explanation_pb2
 from expound_client import errors
 from expound_client.attribution import Attribution, ClassScore
 from expound_client.errors import ExpoundError
-from expound_client.grid import to_grid
 from expound_client.images import SeenImage, SeenImages
 from expound_client.report import to_html
+from expound_client.result_grid import to_grid
 
 
 class State(StrEnum):

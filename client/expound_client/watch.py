@@ -3,9 +3,9 @@
 import grpc
 
 from expound.v1 import explanation_pb2, explanation_service_pb2
-from expound_client.core import explanation_name, view
 from expound_client.errors import DeadlineExceededError
 from expound_client.events import Event, EventReader
+from expound_client.requests import explanation_name, view
 from expound_client.retries import Retries
 from expound_client.time_limit import TimeLimit
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from expound.tensors import from_tensor
 from expound.v1 import tensor_pb2
-from expound_client.core import to_method
 from expound_client.errors import InvalidArgumentError
 from expound_client.images import decode
 from expound_client.inputs import to_inputs
+from expound_client.requests import to_method
 from expound_client.targets import to_target
 from tests.client import canned
 

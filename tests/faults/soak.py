@@ -22,8 +22,8 @@ import redis
 from expound import records
 from expound_client import Client, Event
 from expound_client import methods as m
-from expound_client.core import MethodLike
 from expound_client.errors import ExplanationFailedError, ExpoundError
+from expound_client.requests import MethodLike
 from tests import photos
 from tests.faults.invariants import check_events, check_nothing_left
 from tests.faults.ownership import Owned, owned

@@ -15,8 +15,8 @@ import redis
 from expound.reasons import Reason
 from expound_client import Client, State
 from expound_client import methods as m
-from expound_client.core import MethodLike
 from expound_client.errors import ExplanationExpiredError, ExplanationFailedError
+from expound_client.requests import MethodLike
 from tests import photos
 from tests.faults.conftest import MODELS
 from tests.faults.invariants import check_events, check_nothing_left

@@ -14,8 +14,8 @@ from expound.reasons import Reason
 from expound.v1 import explanation_pb2
 from expound_client import Client, ExplanationResult, PredictionsReady, State
 from expound_client import methods as m
-from expound_client.core import MethodLike
 from expound_client.errors import ExplanationFailedError
+from expound_client.requests import MethodLike
 from tests import photos
 from tests.faults.conftest import Fleet
 from tests.faults.front import Front

@@ -11,7 +11,7 @@ import click
 
 from expound_client.aio import AsyncClient
 from expound_client.client import Client
-from expound_client.core import DEFAULT_ADDRESS
+from expound_client.requests import DEFAULT_ADDRESS
 
 _Result = TypeVar("_Result")
 
