@@ -7,8 +7,9 @@ from typing import IO
 
 import click
 
+from expound_deploy.commands import commands
 from expound_deploy.part import Part
-from expound_deploy.parts import commands, free_port, is_taken
+from expound_deploy.ports import free_port, is_taken
 from expound_deploy.readiness import is_serving, model_names
 from expound_deploy.redis_server import RedisMissingError
 from expound_deploy.settings import Settings, default_data_dir

@@ -1,11 +1,11 @@
-"""The parts of the service on one machine, in the order in which they start."""
+"""The commands of the service's parts on one machine, in the order in which they start."""
 
 import secrets
-import socket
 import sys
 from functools import partial
 
 from expound_deploy.part import Command
+from expound_deploy.ports import free_port
 from expound_deploy.redis_server import answers, redis_command, redis_executable
 from expound_deploy.settings import Settings
 
@@ -25,27 +25,6 @@ def commands(settings: Settings) -> list[Command]:
         _worker(settings, redis_url),
         _server(settings, redis_url),
     ]
-
-
-def free_port() -> int:
-    """A port of 127.0.0.1 on which nothing listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def is_taken(host: str, port: int) -> bool:
-    """Whether another process listens on this address already."""
-    address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-    with socket.socket(address[0]) as probe:
-        # As servers do it: connections of a server that has just ended do not count.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(address[4])
-        except OSError:
-            return True
-    return False
 
 
 def _redis(settings: Settings, port: int, password: str) -> Command:
