@@ -3,6 +3,7 @@
 from collections.abc import AsyncGenerator
 from typing import Any, NamedTuple, cast
 
+import msgpack
 from redis.asyncio import Redis
 
 from expound import records, tasks
@@ -84,29 +85,29 @@ class Store:
             QueueFull: so much waits already.
         """
         request, tenant = submission.request, submission.tenant
+        asked = {
+            "id": explanation_id,
+            "request_id": request.request_id,
+            "hash": submission.digest,
+            "tenant": tenant.name,
+            "model": submission.model,
+            "pool": submission.pool,
+            "methods": len(request.methods),
+            "timeout_us": request.timeout.ToMicroseconds(),
+            "ttl_us": request.ttl.ToMicroseconds(),
+            "group": submission.group,
+            "lasting": submission.lasting,
+            "weights": submission.weights,
+            "question": submission.question if self._max_reuse_age_us else "",
+            "max_reuse_age_us": self._max_reuse_age_us,
+            "waiting": waiting,
+            "max_waiting": max_waiting,
+            "requests_in_flight": tenant.limits.requests_in_flight,
+            "images_per_minute": tenant.limits.images_per_minute,
+            "stored_bytes": tenant.limits.stored_bytes,
+        }
         outcome, found, number, *answered = await self._run(
-            "create",
-            explanation_id,
-            request.request_id,
-            submission.digest,
-            request.SerializeToString(),
-            request.timeout.ToMicroseconds(),
-            request.ttl.ToMicroseconds(),
-            len(request.methods),
-            submission.pool,
-            submission.model,
-            submission.group,
-            tenant.name,
-            tenant.limits.requests_in_flight,
-            tenant.limits.images_per_minute,
-            max_waiting,
-            submission.question if self._max_reuse_age_us else "",
-            self._max_reuse_age_us,
-            tenant.limits.stored_bytes,
-            waiting,
-            submission.weights,
-            "lasting" if submission.lasting else "",
-            *submission.inputs,
+            "create", msgpack.packb(asked), request.SerializeToString(), *submission.inputs
         )
         if outcome == b"refused":
             raise _refusal(found.decode(), int(number) / 1e6, tenant, max_waiting)
@@ -224,7 +225,7 @@ class Store:
         return int(await self._run("expire", deadline_error, ttl_error, limit))
 
     async def sweep(self, max_losses: int, limit: int) -> list[Unowned]:
-        """Looks after the units whose lease has run out, at most `limit`; see `records.script`."""
+        """Looks after the units whose lease has run out, at most `limit`; see `sweep.lua`."""
         return [
             Unowned(
                 explanation_id.decode(),

@@ -4,6 +4,7 @@ import base64
 import json
 from typing import Any
 
+import msgpack
 import numpy as np
 import redis
 
@@ -47,7 +48,13 @@ def model(
 
 
 class HandWorker:
-    """One worker; all of its steps are taken by the test."""
+    """One worker; all of its steps are taken by the test.
+
+    Attributes:
+        needs_ticket: whether what it has created last needs a ticket.
+    """
+
+    needs_ticket: bool
 
     def __init__(self, redis_url: str, worker: str = "hand") -> None:
         self.redis = redis.Redis.from_url(redis_url, socket_timeout=30)
@@ -94,13 +101,32 @@ class HandWorker:
         for method in methods:
             added = request.methods.add(key=method)
             getattr(added, method).SetInParent()
-        outcome, found, *_ = self.run(
-            "create", explanation_id, request_id, digest, request.SerializeToString(),
-            int(timeout_ms * 1000), int(ttl_ms * 1000), len(methods),
-            tasks.DEFAULT_POOL, "models/tiny", digest, tenant, *limits, question,
-            int(max_reuse_age_ms * 1000), stored_bytes, waiting, self.weights,
-            "lasting" if lasting else "", b"first", b"second",
-        )  # fmt: skip
+        requests_in_flight, images_per_minute, max_waiting = limits
+        asked = {
+            "id": explanation_id,
+            "request_id": request_id,
+            "hash": digest,
+            "tenant": tenant,
+            "model": "models/tiny",
+            "pool": tasks.DEFAULT_POOL,
+            "methods": len(methods),
+            "timeout_us": int(timeout_ms * 1000),
+            "ttl_us": int(ttl_ms * 1000),
+            "group": digest,
+            "lasting": lasting,
+            "weights": self.weights,
+            "question": question,
+            "max_reuse_age_us": int(max_reuse_age_ms * 1000),
+            "waiting": waiting,
+            "max_waiting": max_waiting,
+            "requests_in_flight": requests_in_flight,
+            "images_per_minute": images_per_minute,
+            "stored_bytes": stored_bytes,
+        }
+        outcome, found, needs_ticket, *_ = self.run(
+            "create", msgpack.packb(asked), request.SerializeToString(), b"first", b"second"
+        )
+        self.needs_ticket = needs_ticket == 1
         return outcome.decode(), found.decode()
 
     def claim(self, explanation_id: str, unit: str | int = records.EXPLAIN_UNIT) -> int | None:

@@ -40,7 +40,7 @@ _LONGEST_PAUSE_S = 2.0
 
 @dataclass(frozen=True)
 class Call:
-    """One run of a script; see `expound.records.script` for its arguments and answer."""
+    """One run of a script; its arguments and answer are written at the head of its Lua file."""
 
     script: str
     arguments: Sequence[str | bytes | int]

@@ -139,64 +139,7 @@ def weights(version: str, digest: str) -> str:
 def script(name: str) -> str:
     """Source of a Lua script, the shared functions before it.
 
-    ``create``     accepts a request; ARGV: id, request id or "", hash of the request, request,
-                   timeout (µs), ttl (µs), number of methods, pool, model, group, tenant, its
-                   limits of requests in flight and of images a minute, how much may wait in the
-                   pool (0 for any), digest of the question or "" for one that is to be worked on
-                   anew, how old an answer to it may be (µs), the tenant's limit of bytes, the
-                   server where its caller waits or "", `weights` that it is asked of, "lasting"
-                   where its gradient work lasts or "", inputs…;
-                   gives ``{"created", id, t}``, t being 1 when it needs a ticket and 0 when the one
-                   of its group that waits does for it too, or when it waits for another's answer,
-                   ``{"reused", id, 0, {HASH, RESULTS}}`` when it has got one,
-                   ``{"existing", id, 0}``,
-                   ``{"conflict", id, 0}``, or ``{"refused", limit, µs}``
-                   with the limit (``requests_in_flight``, ``images_per_minute``, ``stored_bytes``
-                   or ``waiting``)
-                   and after how long to try again.
-    ``claim``      takes a pending unit; ARGV: id, unit, worker, "content" or "", and for a method
-                   the attempt at ``explain`` that the worker holds, if it does; gives nil when
-                   there is nothing to take, else ``{attempt}``, with content followed by the
-                   request, the predictions or "", and the inputs, as they are stored.
-    ``claim_ready``  takes the unit ``explain`` of an explanation, else of the oldest that waits in
-                   the queue, and of those of its group that wait; ARGV: queue, worker, id or "",
-                   then model, how many inputs it takes at once…; gives a list of ``{id, attempt,
-                   …}`` with content.
-    ``write``      adds an event, and fields to the record, while a unit runs; ARGV: id, unit,
-                   attempt, kind, payload, then field, value…; gives 1, or 0 for "stop".
-    ``finish``     ends a running unit; ARGV: id, unit, attempt, state, error, result or "", the
-                   same without tensors, and for a pending method, which it takes first, the worker,
-                   the attempt at ``explain`` that it holds, and how long the method took (µs);
-                   gives 1, or 0 when it is not the worker's to end.
-    ``end``        ends everything unfinished; ARGV: id, state, error, then unit and attempt of the
-                   one who says so, or ""; gives 1, 0 when it had ended, or nil for no such.
-    ``expire``     ends what is past its deadline or its ttl, and forgets what has expired; ARGV:
-                   error for a deadline, error for a ttl, how many at most; gives how many it saw.
-    ``offer``      puts methods where workers look for jobs; ARGV: id, attempt at ``explain``,
-                   units…; gives 1, or 0 when it is not this attempt's any more.
-    ``checkpoint``  keeps what a later attempt needs to go on; ARGV: id, unit, attempt, content;
-                   gives 1, or 0 when it is not this attempt's any more.
-    ``renew``      renews leases; ARGV: id, unit, attempt…; gives for each 1, or 0 when it is not
-                   this attempt's any more.
-    ``release``    gives a running unit back, for another worker to take at once; ARGV: id, unit,
-                   attempt, and "later" where it should not be this one again; gives 1, or 0 when
-                   it is not this attempt's any more.
-    ``begin_anew``  puts predictions in place of those of another version of the model, and drops
-                   the checkpoints that were made with it; ARGV: id, unit, attempt, predictions,
-                   provenance, their `weights`; gives 1, 0 when the unit is not this attempt's any
-                   more, which it gives back where another unit runs, or -1 where a method has ended
-                   already.
-    ``sweep``      looks after the units whose lease has run out: those of lost workers are given
-                   back, after a while; ARGV: how often a unit may be lost, how many at most; gives
-                   ``{id, unit, pool, 0, attempt, ""}`` for each that needs a ticket, and ``{id,
-                   unit, pool, 1, attempt, worker}`` for each that was lost once too often, for the
-                   caller to end.
-    ``delete``     removes an explanation; ARGV: id; gives 1, or 0 for no such.
-    ``heartbeat``  says that a worker lives; ARGV: worker, how long (ms), card or ""; gives 1, or 0
-                   when the card has to be sent.
-    ``workers``    no ARGV; gives the cards of the workers that live.
-
-    KEYS[1] is `PREFIX` for each of them.
+    What it does, its ARGV and its answer are written at its head; KEYS[1] is `PREFIX` for each.
     """
     folder = files(__package__)
     own = (folder / f"{name}.lua").read_text()

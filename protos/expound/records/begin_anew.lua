@@ -1,3 +1,8 @@
+-- Puts predictions in place of those of another version of the model, and drops the checkpoints that were
+-- made with it. ARGV: id, unit, attempt, predictions, provenance, their weights, as
+-- `expound.records.weights` names them.
+-- Gives 1, 0 when the unit is not this attempt's any more, or is given back as another unit runs, or -1
+-- where a method has ended already.
 local id, unit, attempt = ARGV[1], ARGV[2], ARGV[3]
 local payload, provenance, made_with = ARGV[4], ARGV[5], ARGV[6]
 if not holds(id, unit, attempt) then

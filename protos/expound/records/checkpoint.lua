@@ -1,3 +1,5 @@
+-- Keeps what a later attempt needs to go on. ARGV: id, unit, attempt, content.
+-- Gives 1, or 0 when the unit is not this attempt's any more.
 local id, unit, attempt, content = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 if not holds(id, unit, attempt) then
   return 0

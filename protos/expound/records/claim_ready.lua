@@ -1,3 +1,6 @@
+-- Takes the unit `explain` of an explanation, else of the oldest that waits in the queue, and of those of
+-- its group that wait. ARGV: queue, worker, id or "", then model, how many inputs it takes at once…
+-- Gives a list of {id, attempt, …} with content, as `claim` gives it.
 local queue, worker, first = ARGV[1], ARGV[2], ARGV[3]
 local left, claimed = {}, {}
 for model = 4, #ARGV, 2 do

@@ -1,3 +1,5 @@
+-- Removes an explanation. ARGV: id.
+-- Gives 1, or 0 for no such explanation.
 local id = ARGV[1]
 local key = record_key(id)
 local record = redis.call('HMGET', key, 'methods', 'inputs', 'request_id', 'tenant')

@@ -1,3 +1,6 @@
+-- Ends what is past its deadline or its ttl, and forgets what has expired. ARGV: error for a deadline,
+-- error for a ttl, how many at most.
+-- Gives how many it saw.
 local deadline_error, ttl_error, limit = ARGV[1], ARGV[2], ARGV[3]
 local now = now_us()
 local due = redis.call('ZRANGEBYSCORE', PREFIX .. 'deadlines', '-inf', integer(now), 'LIMIT', 0, limit)

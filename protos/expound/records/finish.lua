@@ -1,3 +1,7 @@
+-- Ends a running unit. ARGV: id, unit, attempt, state, error, result or "", the same without tensors, and
+-- for a pending method, which it takes first, the worker, the attempt at `explain` that it holds, and how
+-- long the method took (µs).
+-- Gives 1, or 0 when the unit is not the worker's to end.
 local id, unit, attempt, state, error = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local result, summary = ARGV[6], ARGV[7]
 local worker, explain_attempt, taken_us = ARGV[8], ARGV[9], ARGV[10]

@@ -1,3 +1,5 @@
+-- Says that a worker lives. ARGV: worker, for how long it counts as alive (ms), card or "".
+-- Gives 1, or 0 when the card has to be sent.
 local worker, alive_ms, card = ARGV[1], ARGV[2], ARGV[3]
 local key = PREFIX .. 'worker:' .. worker
 if card ~= '' then

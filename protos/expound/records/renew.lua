@@ -1,3 +1,5 @@
+-- Renews leases. ARGV: id, unit, attempt…
+-- Gives for each 1, or 0 when the unit is not this attempt's any more.
 local held = {}
 for index = 1, #ARGV, 3 do
   local id, unit, attempt = ARGV[index], ARGV[index + 1], ARGV[index + 2]

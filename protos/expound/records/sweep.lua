@@ -1,3 +1,7 @@
+-- Looks after the units whose lease has run out: those of lost workers are given back, after a while.
+-- ARGV: how often a unit may be lost, how many at most.
+-- Gives {id, unit, pool, 0, attempt, ""} for each that needs a ticket, and {id, unit, pool, 1, attempt,
+-- worker} for each that was lost once too often, for the caller to end.
 local max_losses, limit = tonumber(ARGV[1]), ARGV[2]
 local found = {}
 

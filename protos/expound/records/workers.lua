@@ -1,3 +1,4 @@
+-- Gives the cards of the workers that live. No ARGV.
 local workers = PREFIX .. 'workers'
 redis.call('ZREMRANGEBYSCORE', workers, '-inf', integer(now_us() / 1000))
 local cards = {}

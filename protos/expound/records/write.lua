@@ -1,3 +1,6 @@
+-- Adds an event, and fields to the record, while a unit runs. ARGV: id, unit, attempt, kind, payload, then
+-- field, value…
+-- Gives 1, or 0 when the unit is not this attempt's any more.
 local id, unit, attempt, kind, payload = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 if not holds(id, unit, attempt) then
   return 0
