@@ -8,8 +8,9 @@ from expound import records
 from expound.v1 import explanation_pb2
 from expound_server import validation
 from expound_server.catalogue import Catalogue
-from expound_server.errors import InvalidRequest, ModelNotFound, NoWorker, QuotaExceeded
+from expound_server.errors import InvalidRequest, ModelNotFound, NoWorker
 from expound_server.evaluations import evaluations
+from expound_server.quotas import check_evaluations
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
 
@@ -46,7 +47,7 @@ async def prepare(
     if violations:
         raise InvalidRequest(violations)
     planned = evaluations(request, model)
-    _check_evaluations(planned.total, tenant)
+    check_evaluations(planned.total, tenant)
     inputs = [item.SerializeToString(deterministic=True) for item in request.inputs]
     request.ClearField("inputs")
     weights = records.weights(model.version, model.digest)
@@ -62,17 +63,6 @@ async def prepare(
         weights=weights,
         lasting=max(planned.gradient, len(inputs)) > max(model.execution.chunk_size, 1),
     )
-
-
-def _check_evaluations(planned: int, tenant: Tenant) -> None:
-    limit = tenant.limits.evaluations_per_request
-    if limit and planned > limit:
-        raise QuotaExceeded(
-            "evaluations_per_request",
-            f"the request takes about {planned} evaluations of the model, above the limit of "
-            f"{limit} for one; ask for fewer inputs or samples",
-            tenant.name,
-        )
 
 
 def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:

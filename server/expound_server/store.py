@@ -9,12 +9,12 @@ from redis.asyncio import Redis
 from expound import records, tasks
 from expound.v1 import explanation_pb2, worker_pb2
 from expound_server import fields
-from expound_server.errors import CallError, ExplanationNotFound, QueueFull, QuotaExceeded
+from expound_server.errors import ExplanationNotFound
 from expound_server.events import Entry, Tail
 from expound_server.names import explanation_name
+from expound_server.quotas import refusal
 from expound_server.record import Answer, Record, answer
 from expound_server.submission import Submission
-from expound_server.tenants import Tenant
 
 _SCRIPTS = ("create", "end", "expire", "sweep", "finish", "delete", "workers")
 _ENTRIES_AT_ONCE = 100
@@ -110,7 +110,7 @@ class Store:
             "create", msgpack.packb(asked), request.SerializeToString(), *submission.inputs
         )
         if outcome == b"refused":
-            raise _refusal(found.decode(), int(number) / 1e6, tenant, max_waiting)
+            raise refusal(found.decode(), int(number) / 1e6, tenant, max_waiting)
         id_ = found.decode()
         answered_by = answer(id_, *answered[0]) if answered else None
         return Created(outcome.decode(), id_, bool(number), answered_by)
@@ -264,27 +264,3 @@ class Store:
 
     async def _run(self, name: str, *arguments: str | int | bytes) -> Any:
         return await self._scripts[name](keys=[records.PREFIX], args=arguments)
-
-
-def _refusal(limit: str, retry_after_s: float, tenant: Tenant, max_waiting: int) -> CallError:
-    if limit == "waiting":
-        return QueueFull(max_waiting, retry_after_s)
-    allowed = getattr(tenant.limits, limit)
-    if not retry_after_s:
-        return QuotaExceeded(
-            limit,
-            f"the request and its inputs take more than the {allowed} bytes that the tenant "
-            f"{tenant.name} may ask to be kept; ask for fewer or smaller ones",
-            tenant.name,
-        )
-    what = {
-        "requests_in_flight": f"{allowed} explanations at a time, which have not ended",
-        "images_per_minute": f"{allowed} images a minute",
-        "stored_bytes": f"{allowed} bytes to be kept, and has them; delete explanations, or",
-    }[limit]
-    return QuotaExceeded(
-        limit,
-        f"the tenant {tenant.name} may ask for {what}; try again in {retry_after_s:.1f} s",
-        tenant.name,
-        retry_after_s,
-    )
