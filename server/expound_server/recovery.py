@@ -1,39 +1,27 @@
 """Looks after work that is nobody's: its worker was lost, or its ticket."""
 
-import asyncio
 import logging
-
-from redis.exceptions import RedisError
+from functools import partial
 
 from expound import records, tasks
 from expound.reasons import Reason, status
 from expound_server.broker import Broker
-from expound_server.cancellation import check_cancelled
-from expound_server.errors import BrokerUnavailable
 from expound_server.store import Store, Unowned
+from expound_server.sweeps import AT_ONCE, sweep_for_ever
 
 _log = logging.getLogger(__name__)
 
-_INTERVAL_S = 0.5
-_AT_ONCE = 100
 _MAX_LOSSES = 3
 
 
 async def run_recovery(store: Store, broker: Broker) -> None:
     """Sweeps for ever; every server may do so, for each step is one script."""
-    while True:
-        try:
-            while await _sweep(store, broker) == _AT_ONCE:
-                pass
-        except (RedisError, BrokerUnavailable) as error:
-            _log.debug("lost work not looked after: %s", error)  # health tells of Redis, once
-        check_cancelled()
-        await asyncio.sleep(_INTERVAL_S)
+    await sweep_for_ever(partial(_sweep, store, broker))
 
 
 async def _sweep(store: Store, broker: Broker) -> int:
     """Ends what was lost too often, and sends tickets for the rest; gives how many it saw."""
-    found = await store.sweep(_MAX_LOSSES, _AT_ONCE)
+    found = await store.sweep(_MAX_LOSSES, AT_ONCE)
     waiting = []
     for unowned in found:
         if unowned.lost_for_good:
