@@ -1,12 +1,12 @@
 """Deconvolution: the gradient that passes ReLUs only where it is positive."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 from expound_worker.propagation.rectifiers import Refusals, deconvolved, explain
 
 
-class Deconvolution:
+class Deconvolution(GradientMethod):
     """Zeiler and Fergus, 2014, "Visualizing and Understanding Convolutional Networks".
 
     The gradient of the score, where each ReLU gives ``max(g, 0)`` backward instead of

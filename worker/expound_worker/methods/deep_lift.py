@@ -1,13 +1,13 @@
 """DeepLIFT: differences from a baseline, handed down by the rescale rule."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.propagation.deep_lift.averages import average
 
 
-class DeepLift:
+class DeepLift(GradientMethod):
     """Shrikumar, Greenside and Kundaje, 2017, "Learning Important Features Through Propagating...".
 
     ``m * (x - b)``, where the multiplier ``m`` is the gradient with ``(f(x) - f(b)) / (x - b)`` in
@@ -24,10 +24,6 @@ class DeepLift:
     """
 
     name = "deep_lift"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: a network that cannot be followed is found when it is run, and then refused."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.DeepLift, seed: int

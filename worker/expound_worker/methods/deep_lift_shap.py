@@ -1,13 +1,13 @@
 """DeepLiftShap: DeepLIFT averaged over baselines."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
 from expound_worker.propagation.deep_lift.averages import average
 
 
-class DeepLiftShap:
+class DeepLiftShap(GradientMethod):
     """Lundberg and Lee, 2017, "A Unified Approach to Interpreting Model Predictions".
 
     ``mean over b of m_b * (x - b)``: `DeepLift` averaged over baselines, an approximation of the
@@ -19,10 +19,6 @@ class DeepLiftShap:
     """
 
     name = "deep_lift_shap"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: a network that cannot be followed is found when it is run, and then refused."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.DeepLiftShap, seed: int

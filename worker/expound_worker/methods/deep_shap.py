@@ -2,7 +2,7 @@
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Batch, MethodError
+from expound_worker.methods.method import Answer, Batch, GradientMethod, MethodError
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
 from expound_worker.propagation.deep_lift.averages import average
@@ -11,7 +11,7 @@ TOLERANCE = 0.01
 """Error of additivity that shap allows, in units of the score."""
 
 
-class DeepShap:
+class DeepShap(GradientMethod):
     """Lundberg and Lee, 2017, as shap's DeepExplainer: ``mean over b of m_b * (x - b)``.
 
     The values (C, H, W), in units of the score, are those of `DeepLiftShap`. A map is refused where
@@ -21,10 +21,6 @@ class DeepShap:
     """
 
     name = "deep_shap"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: a network that cannot be followed is found when it is run, and then refused."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.DeepShap, seed: int

@@ -5,11 +5,11 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.layer_maps import explain_by_activations, refusal_without_layers
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class EigenCam:
+class EigenCam(GradientMethod):
     """Muhammad and Yeasin, 2020: ``A v``, with ``A = U S V'`` and ``v`` the first column of ``V``.
 
     ``A`` (positions, channels) holds the activations of a layer; as in the paper their mean is not

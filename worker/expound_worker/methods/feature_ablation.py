@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import PROBABILITY, Answer, Report
+from expound_worker.methods.method import PROBABILITY, Answer, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
@@ -19,7 +19,7 @@ _NOTHING = -1
 """The row of the image itself, in a plan that names the segment to replace."""
 
 
-class FeatureAblation:
+class FeatureAblation(PerturbationMethod):
     """``f(x) - f(x with segment s replaced by the baseline)``, for each segment s.
 
     The plainest attribution there is (Zeiler and Fergus, 2014, with segments for windows), and

@@ -4,11 +4,11 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.layer_maps import explain_by_gradients, refusal_without_layers
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class GradCam:
+class GradCam(GradientMethod):
     """Selvaraju et al., 2017: ``ReLU(sum over k of mean(df/dA_k) * A_k)``.
 
     The mean is over the positions of a channel's map ``A_k``, and ``f`` is the target's logit. The

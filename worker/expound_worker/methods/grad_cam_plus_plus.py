@@ -4,11 +4,11 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.layer_maps import explain_by_gradients, refusal_without_layers
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class GradCamPlusPlus:
+class GradCamPlusPlus(GradientMethod):
     """Chattopadhay et al., 2018: ``ReLU(sum over k of w_k A_k)``.
 
     ``w_k = sum over positions of a ReLU(g)`` with ``g = df/dA_k`` and the coefficients

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.completeness import completeness_error
-from expound_worker.methods.method import LOGIT, Answer, Batch
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baselines
 
@@ -21,7 +21,7 @@ _ROUNDING = 1e-3
 """Completeness error that rounding may make where the chance is nil, as of linear models."""
 
 
-class GradientShap:
+class GradientShap(GradientMethod):
     """Expected gradients: Erion et al., 2019; Lundberg's GradientSHAP.
 
     "Improving performance of deep learning models with axiomatic attribution priors and expected
@@ -43,10 +43,6 @@ class GradientShap:
     """
 
     name = "gradient_shap"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: every model that can be differentiated has it."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.GradientShap, seed: int

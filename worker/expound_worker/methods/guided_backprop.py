@@ -1,12 +1,12 @@
 """Guided backpropagation: the gradient that passes ReLUs only where it is positive too."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 from expound_worker.propagation.rectifiers import Refusals, explain, guided
 
 
-class GuidedBackprop:
+class GuidedBackprop(GradientMethod):
     """Springenberg et al., 2014, "Striving for Simplicity: The All Convolutional Net".
 
     The gradient of the score, where each ReLU gives ``max(g, 0) * [x > 0]`` backward instead of

@@ -5,11 +5,11 @@ from dataclasses import replace
 from expound.v1 import method_pb2
 from expound_worker.methods.grad_cam import GradCam
 from expound_worker.methods.guided_backprop import GuidedBackprop
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class GuidedGradCam:
+class GuidedGradCam(GradientMethod):
     """Selvaraju et al., 2017: guided backpropagation times Grad-CAM, pixel by pixel.
 
     Grad-CAM is cut at zero and enlarged to the input's size before, as Captum's GuidedGradCam does.

@@ -1,11 +1,11 @@
 """Input times gradient."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import LOGIT, Answer, Batch
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class InputXGradient:
+class InputXGradient(GradientMethod):
     """Shrikumar et al., 2016, "Not Just a Black Box": ``x * df(x)/dx``.
 
     Values (C, H, W) in units of the score: what each input gives to the linear part of the model
@@ -15,10 +15,6 @@ class InputXGradient:
     """
 
     name = "input_x_gradient"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: every model that can be differentiated has it."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.InputXGradient, seed: int

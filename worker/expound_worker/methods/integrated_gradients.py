@@ -9,7 +9,7 @@ from torch import Tensor
 from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound_worker.methods.completeness import completeness_error
-from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod, MethodError
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 
@@ -25,7 +25,7 @@ TOLERANCE = 0.05
 """Completeness error above which a map has a warning, where the caller has set no other."""
 
 
-class IntegratedGradients:
+class IntegratedGradients(GradientMethod):
     """Sundararajan, Taly and Yan, 2017: ``(x - b) * integral of df(b + a(x - b))/dx da``.
 
     By Captum, the inputs of a batch side by side. Captum's weights of the trapezoidal rule sum to
@@ -40,10 +40,6 @@ class IntegratedGradients:
     """
 
     name = "integrated_gradients"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: every model that can be differentiated has it."""
-        return None
 
     def attribute(
         self,

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Report
+from expound_worker.methods.method import Answer, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers, doubted
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
@@ -28,7 +28,7 @@ _ENDS = 2
 """Evaluations of the baseline and of the image."""
 
 
-class KernelShap:
+class KernelShap(PerturbationMethod):
     """Shapley values (Lundberg and Lee, 2017, "A Unified Approach to Interpreting Predictions").
 
     Segment i's value is its mean change of the score, ``phi_i = 1/M sum over k of

@@ -5,14 +5,14 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.layer_maps import explain_by_activations, refusal_without_layers
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 _ROUNDING = 4
 """A mean of so many units in the last place of the mean magnitude is rounding alone."""
 
 
-class LayerActivation:
+class LayerActivation(GradientMethod):
     """``mean over k of A_k``: the activation maps of a layer (Captum's LayerActivation), averaged.
 
     It shows where a layer answers at all, not what it says of a class. Where the channels cancel

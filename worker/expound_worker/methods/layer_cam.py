@@ -4,11 +4,11 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.layer_maps import explain_by_gradients, refusal_without_layers
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class LayerCam:
+class LayerCam(GradientMethod):
     """Jiang et al., 2021: ``ReLU(sum over k of ReLU(df/dA_k) * A_k)``.
 
     Every position of a channel's map ``A_k`` has its own weight, so that early layers, whose maps

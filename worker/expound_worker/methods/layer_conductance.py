@@ -16,7 +16,7 @@ from expound_worker.methods.layer_maps import (
     refusal_without_layers,
     to_array,
 )
-from expound_worker.methods.method import LOGIT, Answer, Batch
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod
 from expound_worker.models.model import Layer, Model
 from expound_worker.perturbation.baselines import make_baseline
 
@@ -24,7 +24,7 @@ _TOLERANCE = 0.05
 """Completeness error above which a map has a warning, as for integrated gradients."""
 
 
-class LayerConductance:
+class LayerConductance(GradientMethod):
     """Dhamdhere, Sundararajan and Yan, 2018: ``sum over k of integral of df/dA_k dA_k``.
 
     The integral is along the straight path from a baseline to the input, as the sum that Captum's

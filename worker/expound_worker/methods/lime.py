@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import PROBABILITY, Answer, Report
+from expound_worker.methods.method import PROBABILITY, Answer, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import doubted
 from expound_worker.perturbation.anytime import AllScores, Limits, run_plan
@@ -31,7 +31,7 @@ _ENDS = 2
 """Evaluations of the baseline and of the image."""
 
 
-class Lime:
+class Lime(PerturbationMethod):
     """LIME for images (Ribeiro et al., 2016, "Why Should I Trust You?").
 
     Weights ``b`` that minimise ``sum k(z) (f(z) - a - z.b)^2`` over masks ``z`` in which each

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod, MethodError
 from expound_worker.models.model import Model
 from expound_worker.propagation.lrp.composites import (
     Composite,
@@ -26,7 +26,7 @@ _SCORE_TOLERANCE = 0.01
 """By how much the score with rules may differ from that without, of the largest score."""
 
 
-class Lrp:
+class Lrp(GradientMethod):
     """Bach et al., 2015: ``R_i = x_i * sum over j of w_ij * R_j / z_j``, from the logit down.
 
     ``z_j = sum over i of x_i * w_ij + b_j`` is the output of a layer; the rules of the composite
@@ -50,10 +50,6 @@ class Lrp:
     """
 
     name = "lrp"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: whether all functions have rules is known when they are called."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.Lrp, seed: int

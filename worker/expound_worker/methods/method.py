@@ -123,8 +123,11 @@ class Method(Protocol):
     """Its name: its field in the contract's ``Method``."""
 
     def refusal(self, model: Model) -> str | None:
-        """Why the method cannot be right on the model, and what to use instead; None if it can."""
-        ...
+        """Why the method cannot be right on the model, and what to use instead; None if it can.
+
+        None unless a method has its own: what only a run can tell is refused then.
+        """
+        return None
 
 
 class GradientMethod(Method, Protocol):

@@ -19,7 +19,7 @@ _FIGURE = re.compile(r"\d[\d.,e+-]*")
 """Warnings of several copies that differ in their figures alone are one warning."""
 
 
-class NoiseTunnel:
+class NoiseTunnel(GradientMethod):
     """A gradient method that runs through a noise tunnel where its parameters ask for one.
 
     Smilkov et al., 2017, "SmoothGrad"; Adebayo et al., 2018, "Local Explanation Methods for Deep

@@ -10,7 +10,13 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import PROBABILITY, Answer, MethodError, Report
+from expound_worker.methods.method import (
+    PROBABILITY,
+    Answer,
+    MethodError,
+    PerturbationMethod,
+    Report,
+)
 from expound_worker.models.model import Model
 from expound_worker.perturbation.anytime import AllScores, run_plan
 from expound_worker.perturbation.baselines import make_baseline
@@ -20,7 +26,7 @@ _WINDOWS_ALONG_A_SIDE = 8
 """The default window is the input's height and width over this."""
 
 
-class Occlusion:
+class Occlusion(PerturbationMethod):
     """Zeiler and Fergus, 2014: ``f(x) - f(x with the window replaced)``, averaged by pixel.
 
     A window starts at every multiple of the stride up to the first that reaches the far edge, and

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, Report
+from expound_worker.methods.method import Answer, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers
 from expound_worker.perturbation.anytime import Limits, early_end
@@ -28,7 +28,7 @@ _ROUNDS = 8
 """The score is looked at this many times at least before the budget is spent."""
 
 
-class PartitionShap:
+class PartitionShap(PerturbationMethod):
     """Partition SHAP: Owen values (`OwenValues`), equal to those of shap's PartitionExplainer.
 
     The value of a group is divided between its halves, down to the segments; the group whose value

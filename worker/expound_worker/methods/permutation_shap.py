@@ -8,7 +8,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.v1 import method_pb2
-from expound_worker.methods.method import Answer, MethodError, Report
+from expound_worker.methods.method import Answer, MethodError, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.answers import additive_answers, doubted
 from expound_worker.perturbation.anytime import Limits, run_plan
@@ -28,7 +28,7 @@ _SHARED_FREEDOM = 4
 """Degrees of freedom that the mean variance of a target's segments has beside that of each."""
 
 
-class PermutationShap:
+class PermutationShap(PerturbationMethod):
     """Shapley values by permutations, there and back, as of shap's PermutationExplainer.
 
     Mitchell et al., 2022, "Sampling Permutations for Shapley Value Estimation". A permutation adds

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import PROBABILITY, Answer, Report
+from expound_worker.methods.method import PROBABILITY, Answer, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 from expound_worker.perturbation.engine import (
@@ -26,7 +26,7 @@ _CONSTANT = (
 )
 
 
-class Rise:
+class Rise(PerturbationMethod):
     """RISE (Petsiuk, Das and Saenko, 2018, "Randomized Input Sampling for Explanation").
 
     ``S(p) = 1 / (N q) * sum over masks of f(x under m) m(p)``: an estimate of the mean score given

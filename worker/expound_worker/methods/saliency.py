@@ -1,11 +1,11 @@
 """Saliency: the gradient of the target's score by the input."""
 
 from expound.v1 import method_pb2
-from expound_worker.methods.method import LOGIT, Answer, Batch
+from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
 
-class Saliency:
+class Saliency(GradientMethod):
     """Simonyan, Vedaldi and Zisserman, 2013: ``|df(x)/dx|``; equal to Captum's Saliency.
 
     Values (C, H, W) in units of the score over model input units. Needs gradients. Cost: one
@@ -13,10 +13,6 @@ class Saliency:
     """
 
     name = "saliency"
-
-    def refusal(self, model: Model) -> str | None:
-        """None: every model that can be differentiated has it."""
-        return None
 
     def attribute(
         self, model: Model, batch: Batch, parameters: method_pb2.Saliency, seed: int

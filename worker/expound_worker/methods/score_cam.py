@@ -15,7 +15,7 @@ from expound_worker.methods.layer_maps import (
     refusal_without_layers,
     to_array,
 )
-from expound_worker.methods.method import LOGIT, Answer, MethodError, Report
+from expound_worker.methods.method import LOGIT, Answer, MethodError, PerturbationMethod, Report
 from expound_worker.models.model import Model
 from expound_worker.perturbation.baselines import make_baseline
 
@@ -25,7 +25,7 @@ _ROUNDING = 1e-6
 """Share of its values by which a map that is the same everywhere may vary when it is enlarged."""
 
 
-class ScoreCam:
+class ScoreCam(PerturbationMethod):
     """Wang et al., 2020: ``ReLU(sum over k of w_k A_k)``, ``w = softmax over k of f(x under k)``.
 
     The image under channel k is ``h x + (1 - h) b``, where the mask ``h`` is the channel's map
