@@ -17,12 +17,13 @@ from PIL import Image
 from expound import records
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
-from expound_worker import explain, images
+from expound_worker import explain
 from expound_worker.decoding import pixels
 from expound_worker.decoding.decoder import Decoder
-from expound_worker.images import InputError, Reader, prepare
+from expound_worker.images import InputError, prepare
 from expound_worker.models.preprocessing import Preprocessing
 from expound_worker.models.registry import Registry
+from expound_worker.reader import Reader
 from expound_worker.store import Store
 from expound_worker.unit import Stopped, Unit, Work
 from tests.numeric.models import cifar_net
@@ -136,7 +137,7 @@ def test_a_bad_input_fails_its_own_request_alone(reader: Reader) -> None:
 def test_what_is_behind_a_bad_input_is_not_read_where_that_lasts(
     noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+    monkeypatch.setattr("expound_worker.reader._LASTS_S", 0.0)
     requests = [noted("a", "bad b", "c", "bad d", *("e" * 20)), noted("f", "g")]
     failed, whole = read(noting, requests)
     assert isinstance(failed, InputError)
@@ -149,7 +150,7 @@ def test_what_is_behind_a_bad_input_is_not_read_where_that_lasts(
 def test_what_is_no_longer_wanted_is_not_read_on(
     noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+    monkeypatch.setattr("expound_worker.reader._LASTS_S", 0.0)
 
     def wanted_until(name: str) -> bool:
         return not decoded.exists() or name not in decoded.read_text().split()
@@ -166,7 +167,7 @@ def test_what_is_no_longer_wanted_is_not_read_on(
 def test_nobody_is_asked_about_what_does_not_last(
     reader: Reader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_LASTS_S", 3600.0)
+    monkeypatch.setattr("expound_worker.reader._LASTS_S", 3600.0)
     asked = []
 
     def wanted() -> bool:
@@ -182,7 +183,7 @@ def test_nobody_is_asked_about_what_does_not_last(
 def test_an_explanation_that_is_cancelled_is_not_read_on_and_stays_as_it_is(
     redis_url: str, noting: Reader, decoded: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(images, "_LASTS_S", 0.0)
+    monkeypatch.setattr("expound_worker.reader._LASTS_S", 0.0)
     model = cifar_net()
     hand = HandWorker(redis_url)
     store = Store(redis.Redis.from_url(redis_url), hand.worker)

@@ -17,7 +17,6 @@ from expound_worker.claims import Claims
 from expound_worker.connection import connect
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
-from expound_worker.images import Reader
 from expound_worker.jobs import Jobs
 from expound_worker.leases import Leases
 from expound_worker.listener import Listener
@@ -27,6 +26,7 @@ from expound_worker.models.cards import resource_name, worker_card
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
+from expound_worker.reader import Reader
 from expound_worker.settings import Settings
 from expound_worker.store import Store
 from expound_worker.unit import Released, Work

@@ -10,11 +10,11 @@ from typing import Any
 from expound_worker.batch_attribution import GiveWay, run_method
 from expound_worker.batch_prediction import Images, PredictedExplanation, goes_on, predict_all
 from expound_worker.failures import describe
-from expound_worker.images import Reader
 from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.method import MethodError
 from expound_worker.models.registry import Registry
 from expound_worker.provenance import provenance
+from expound_worker.reader import Reader
 from expound_worker.store import Call, Store
 from expound_worker.unit import Stopped, Work
 
