@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from expound_worker.models.entry import read_entries
+from expound_worker.models.loading import load
 from expound_worker.models.model import Model
-from expound_worker.models.registry import load
 from tests.service import MODELS
 
 

@@ -13,8 +13,8 @@ from expound.v1 import method_pb2 as m
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS, PERTURBATION_METHODS
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.models.entry import read_entries
+from expound_worker.models.loading import load
 from expound_worker.models.model import Model
-from expound_worker.models.registry import load
 from tests.numeric.models import ignore, resolved
 
 GRID = m.Segmentation(grid=m.GridSegmentation(rows=4, columns=4))

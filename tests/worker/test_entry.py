@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torchvision.models import get_model
 
 from expound_worker.models.entry import Entry, EntryError, read_entries
-from expound_worker.models.registry import Registry, load
+from expound_worker.models.loading import load
+from expound_worker.models.registry import Registry
 from tests.models import networks
 
 HEAD = '[models.m]\ntorchvision = "resnet18"\narguments = { num_classes = 5 }\n'
