@@ -18,7 +18,7 @@ from grpc_tools import protoc
 
 from expound import parameters
 from expound.v1 import method_pb2
-from expound_client.method import choices
+from expound_client.method import choices, is_choice
 
 ROOT = Path(__file__).parents[1]
 TARGET = ROOT / "client" / "expound_client" / "methods.py"
@@ -59,7 +59,7 @@ def generate() -> str:
     names = {_message(field).name: field.name for field in parameters.method_fields()}
     messages = method_pb2.DESCRIPTOR.message_types_by_name.values()
     others = [message for message in messages if message.name not in {*names, "Method"}]
-    parts = [message for message in others if not _is_choice(message)]
+    parts = [message for message in others if not is_choice(message)]
     blocks = [
         *(_class(message, None, comments) for message in parts),
         *(_alias(message, comments) for message in others if message not in parts),
@@ -71,11 +71,6 @@ def generate() -> str:
         '"""Every method of the contract by its name, in the contract\'s order."""'
     )
     return _formatted("\n\n".join([HEADER, *blocks]) + "\n")
-
-
-def _is_choice(message: Descriptor) -> bool:
-    """Whether the message is nothing but one choice among parts (a oneof)."""
-    return bool(message.oneofs) and len(message.oneofs[0].fields) == len(message.fields) > 1
 
 
 def _class(message: Descriptor, name: str | None, comments: dict[str, str]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any, ClassVar, cast
 
 import numpy as np
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from google.protobuf.message import Message
 
 from expound import parameters
@@ -77,6 +77,11 @@ def choices(enum: EnumDescriptor) -> dict[str, int]:
         for value in enum.values
         if value.number
     }
+
+
+def is_choice(message: Descriptor) -> bool:
+    """Whether the message is nothing but one choice among parts (a oneof)."""
+    return bool(message.oneofs) and len(message.oneofs[0].fields) == len(message.fields) > 1
 
 
 def _common_prefix(enum: EnumDescriptor) -> str:

@@ -13,7 +13,7 @@ from google.protobuf.message import Message
 
 from expound import parameters
 from expound.v1 import method_pb2, tensor_pb2
-from expound_client.method import choices
+from expound_client.method import choices, is_choice
 
 _Value = TypeVar("_Value")
 
@@ -65,7 +65,7 @@ def allowed_paths(descriptor: Descriptor, prefix: str = "") -> Iterator[str]:
         path = f"{prefix}{field.name}"
         if field.is_repeated or _is_tensor(field):
             continue
-        if field.message_type is None or _is_choice(field.message_type):
+        if field.message_type is None or is_choice(field.message_type):
             yield path
         if field.message_type is not None:
             yield from allowed_paths(field.message_type, f"{path}.")
@@ -116,8 +116,3 @@ def _one_of(path: str, text: str, allowed: dict[str, _Value]) -> _Value:
 
 def _is_tensor(field: FieldDescriptor) -> bool:
     return field.message_type is tensor_pb2.Tensor.DESCRIPTOR
-
-
-def _is_choice(message: Descriptor) -> bool:
-    """Whether the message is nothing but one choice among parts (a oneof)."""
-    return bool(message.oneofs) and len(message.oneofs[0].fields) == len(message.fields) > 1
