@@ -25,7 +25,12 @@ from expound_worker.perturbation.lime_fit import LimeFit
 from expound_worker.perturbation.lime_selection import most_influential
 from expound_worker.perturbation.paired_designs import orthogonal_pairs
 from expound_worker.perturbation.paired_weights import PairedWeights
-from expound_worker.perturbation.surrogate import FitQuality, check_neighbours, poor_fit
+from expound_worker.perturbation.surrogate import (
+    FitQuality,
+    check_neighbours,
+    kernel_weights,
+    poor_fit,
+)
 
 _ENDS = 2
 """Evaluations of the baseline and of the image."""
@@ -152,7 +157,4 @@ class _Slopes:
 
 def _kernel(segment_count: int, width: float) -> NDArray[np.float64]:
     """(M + 1,) weight of a mask by its size."""
-    distances = 1 - np.sqrt(np.arange(segment_count + 1) / segment_count)
-    with np.errstate(over="ignore"):  # infinitely far is weight 0
-        kernel: NDArray[np.float64] = np.sqrt(np.exp(-((distances / width) ** 2)))
-    return kernel
+    return kernel_weights(1 - np.sqrt(np.arange(segment_count + 1) / segment_count), width)

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln
 
-from expound_worker.perturbation.functionals import Functional
+from expound_worker.perturbation.functionals import Functional, log_binomial
 
 _REACH = 10.0
 """How fast scores grow unlike: what is common to two coalitions that differ in a share u of the
@@ -165,10 +165,8 @@ class _Sums:
 
 def _rough_effects(functional: Functional, parity: Parity) -> NDArray[np.float64]:
     """(2, M + 1) what the rough part adds: it is at the coalition itself, and at its complement."""
-    count = functional.segment_count
-    sizes = np.arange(count + 1)
-    logarithms = gammaln(count + 1) - gammaln(sizes + 1) - gammaln(count - sizes + 1)
-    inside, outside = (share * np.exp(-logarithms) for share in functional.share_by_size())
+    of_each = np.exp(-log_binomial(functional.segment_count))
+    inside, outside = (share * of_each for share in functional.share_by_size())
     effects: NDArray[np.float64] = ROUGH * np.array(
         [inside + parity * outside[::-1], outside + parity * inside[::-1]]
     )

@@ -95,7 +95,7 @@ class LimeMasks:
         """Those of M segments."""
         sizes = np.arange(segment_count + 1)
         distances = 1 - np.sqrt(sizes / segment_count)
-        logarithms = _log_binomial(segment_count) - (distances / kernel_width) ** 2 / 2
+        logarithms = log_binomial(segment_count) - (distances / kernel_width) ** 2 / 2
         probabilities = np.exp(logarithms - logarithms.max())
         probabilities /= probabilities.sum()
         kept = sizes / segment_count
@@ -104,7 +104,7 @@ class LimeMasks:
         return LimeMasks(probabilities, both - mean**2, mean - both)
 
 
-def _log_binomial(count: int) -> NDArray[np.float64]:
+def log_binomial(count: int) -> NDArray[np.float64]:
     """(count + 1,) logarithm of the number of masks of each size."""
     sizes = np.arange(count + 1)
     logarithms: NDArray[np.float64] = (

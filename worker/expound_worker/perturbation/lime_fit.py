@@ -1,5 +1,7 @@
 """LIME as the lime library does it: its masks and its regression."""
 
+from functools import partial
+
 import numpy as np
 from lime.lime_base import LimeBase
 from numpy.typing import NDArray
@@ -8,7 +10,7 @@ from sklearn.metrics import pairwise_distances
 from expound.v1 import method_pb2
 from expound_worker.methods.method import PROBABILITY, Answer
 from expound_worker.perturbation.engine import Scorer, pixel_map
-from expound_worker.perturbation.surrogate import check_neighbours, poor_fit
+from expound_worker.perturbation.surrogate import check_neighbours, kernel_weights, poor_fit
 
 _RIDGE_ALPHA = 1.0
 """Penalty of the ridge regression in `LimeBase.explain_instance_with_data`."""
@@ -31,12 +33,12 @@ class LimeFit:
         self._target_count = scorer.target_count
         self._samples = samples
         self._n_features = parameters.n_features
-        self._kernel_width = parameters.kernel_width
+        self._kernel = partial(kernel_weights, width=parameters.kernel_width)
         self._base = LimeBase(self._kernel)
         distances = pairwise_distances(samples, samples[:1], metric="cosine")
         self._distances: NDArray[np.float64] = distances.ravel()
         self._distances[0] = 0.0  # not 1e-16: the narrowest kernel still sees the image itself
-        check_neighbours(self._kernel(self._distances), self._kernel_width)
+        check_neighbours(self._kernel(self._distances), parameters.kernel_width)
 
     @property
     def plan(self) -> NDArray[np.bool_]:
@@ -95,11 +97,6 @@ class LimeFit:
         errors = np.zeros(samples.shape[1])
         errors[features] = _sandwich_errors(samples[:, features], kernel, residuals)
         return errors
-
-    def _kernel(self, distances: NDArray[np.float64]) -> NDArray[np.float64]:
-        with np.errstate(over="ignore"):  # infinitely far is weight 0
-            kernel: NDArray[np.float64] = np.sqrt(np.exp(-((distances / self._kernel_width) ** 2)))
-        return kernel
 
 
 def _draw(n_samples: int, segment_count: int, seed: int) -> NDArray[np.int64]:

@@ -142,6 +142,13 @@ def _all_pairs(segment_count: int) -> NDArray[np.bool_]:
     return pairs
 
 
+def lesser_sizes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(n,) size of the lesser mask of each pair, of which one mask is given."""
+    sizes = masks.sum(axis=1)
+    lesser: NDArray[np.int64] = np.minimum(sizes, masks.shape[1] - sizes)
+    return lesser
+
+
 def pairs_of_size(segment_count: int) -> NDArray[np.float64]:
     """(M // 2 + 1,) number of pairs by the size of the lesser mask; 1e300 where there are more."""
     counts = [min(comb(segment_count, size), _COUNTED) for size in range(segment_count // 2 + 1)]
@@ -153,9 +160,8 @@ def pairs_of_size(segment_count: int) -> NDArray[np.float64]:
 
 def _left(masks: NDArray[np.bool_]) -> NDArray[np.float64]:
     """(M // 2 + 1,) number of pairs of each size that are not among the masks; none of size 0."""
-    segment_count = masks.shape[1]
-    sizes = np.minimum(masks.sum(axis=1), segment_count - masks.sum(axis=1))
-    left = pairs_of_size(segment_count) - np.bincount(sizes, minlength=segment_count // 2 + 1)
+    total = pairs_of_size(masks.shape[1])
+    left = total - np.bincount(lesser_sizes(masks), minlength=len(total))
     left[0] = 0
     return left
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from expound_worker.perturbation.functionals import Functional
-from expound_worker.perturbation.paired_designs import pairs_of_size
+from expound_worker.perturbation.paired_designs import lesser_sizes, pairs_of_size
 
 _FEWEST = 8
 """Pairs from which on a spread is known."""
@@ -38,7 +38,7 @@ class Residuals:
         self._functional = functional
         self._parities = parities[:, None, None]
         total = pairs_of_size(segment_count)
-        sizes = _lesser_sizes(seen)
+        sizes = lesser_sizes(seen)
         self._left = np.maximum(total - np.bincount(sizes, minlength=len(total)), 0)
         halves = np.where(2 * np.arange(len(total)) == segment_count, 2, 1)
         self._shares = self._left / total / halves
@@ -60,7 +60,7 @@ class Residuals:
         parts = shares(masks) + self._parities * shares(~masks)
         terms = np.einsum("pnm,pnt->nmt", parts, residuals)
         self._usual += (residuals**2).sum(axis=1)
-        sizes = _lesser_sizes(masks)
+        sizes = lesser_sizes(masks)
         np.add.at(self._counts, sizes, 1)
         np.add.at(self._sums, sizes, terms)
         np.add.at(self._squares, sizes, terms**2)
@@ -86,10 +86,3 @@ class Residuals:
         held, not_held = inside + parities * outside[::-1], outside + parities * inside[::-1]
         squares = kept * held**2 + (1 - kept) * not_held**2
         return squares[:, : len(self._left)]
-
-
-def _lesser_sizes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(n,) size of the lesser mask of each pair."""
-    sizes = masks.sum(axis=1)
-    lesser: NDArray[np.int64] = np.minimum(sizes, masks.shape[1] - sizes)
-    return lesser

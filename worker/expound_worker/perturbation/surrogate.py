@@ -11,6 +11,13 @@ _LOW_R_SQUARED = 0.1
 _ROUNDING = 1e-12
 
 
+def kernel_weights(distances: NDArray[np.float64], width: float) -> NDArray[np.float64]:
+    """(N,) weights of masks by LIME's kernel, at cosine distances (N,) to the whole image."""
+    with np.errstate(over="ignore"):  # infinitely far is weight 0
+        weights: NDArray[np.float64] = np.sqrt(np.exp(-((distances / width) ** 2)))
+    return weights
+
+
 def check_neighbours(kernel: NDArray[np.float64], kernel_width: float) -> None:
     """Raises MethodError where the image alone has weight: any line would fit it perfectly.
 
