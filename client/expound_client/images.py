@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
+from expound.preprocessing import center_crop, resized
 from expound.tensors import from_tensor
 from expound.v1 import explanation_pb2
 from expound_client.errors import ExpoundError
@@ -113,19 +114,8 @@ def _as_seen(
     resampling = _RESAMPLING.get(preprocessing.interpolation, Image.Resampling.BILINEAR)
     if preprocessing.resize == 0:
         return image.resize((width, height), resampling)
-    # As torchvision does: the longer side is truncated.
-    shorter = preprocessing.resize
-    longer = int(shorter * max(image.size) / min(image.size))
-    size = (shorter, longer) if image.width <= image.height else (longer, shorter)
-    image = image.resize(size, resampling)
-    left, top = _first_pixel(image.width, width), _first_pixel(image.height, height)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _first_pixel(length: int, cropped: int) -> int:
-    """First pixel of a crop along a side; below 0, by half of what lacks, where that is shorter."""
-    spare = length - cropped
-    return round(spare / 2) if spare > 0 else -(-spare // 2)
+    image = image.resize(resized(image.size, preprocessing.resize), resampling)
+    return image.crop(center_crop(image.size, (width, height)))
 
 
 def _denormalized(array: NDArray[np.float32], preprocessing: Preprocessing) -> Image.Image:

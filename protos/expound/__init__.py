@@ -1,1 +1,1 @@
-"""The contract between Expound's parts: messages, tensors, reasons of errors, tasks and records."""
+"""The contract between Expound's parts: messages, tensors, sizes, reasons, tasks and records."""

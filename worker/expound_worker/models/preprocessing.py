@@ -9,6 +9,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from expound.preprocessing import center_crop, resized
+
 _RESAMPLING = {
     "nearest": Image.Resampling.NEAREST,
     "bilinear": Image.Resampling.BILINEAR,
@@ -54,7 +56,7 @@ class Preprocessing:
             image = image.resize((width, height), resampling)
         else:
             image = _resize_shorter_side(image, self.resize, resampling)
-            image = _crop_center(image, height, width)
+            image = image.crop(center_crop(image.size, (width, height)))
         pixels = np.asarray(image, dtype=np.uint8).reshape(height, width, channels)
         # By NumPy, which takes half as long over a small image as torch does.
         values = np.divide(pixels.transpose(2, 0, 1), 255, dtype=np.float32, order="C")
@@ -96,23 +98,9 @@ def _per_channel(values: tuple[float, ...]) -> NDArray[np.float32]:
 def _resize_shorter_side(
     image: Image.Image, length: int, resampling: Image.Resampling
 ) -> Image.Image:
-    """As torchvision.transforms.Resize(int): the longer side is truncated to an integer."""
-    width, height = image.size
-    shorter, longer = sorted((width, height))
-    scaled = int(length * longer / shorter)
-    if scaled * length > MAX_RESIZED_PIXELS:
-        raise ValueError(f"{width}x{height} is too long and thin to be resized and cropped")
-    size = (length, scaled) if width <= height else (scaled, length)
+    size = resized(image.size, length)
+    if size[0] * size[1] > MAX_RESIZED_PIXELS:
+        raise ValueError(
+            f"{image.width}x{image.height} is too long and thin to be resized and cropped"
+        )
     return image.resize(size, resampling)
-
-
-def _crop_center(image: Image.Image, height: int, width: int) -> Image.Image:
-    """As torchvision.transforms.CenterCrop: pads with black where the image is smaller."""
-    left, top = _first_pixel(image.width, width), _first_pixel(image.height, height)
-    return image.crop((left, top, left + width, top + height))
-
-
-def _first_pixel(length: int, cropped: int) -> int:
-    """First pixel of a crop along a side; below 0, by half of what lacks, where that is shorter."""
-    spare = length - cropped
-    return round(spare / 2) if spare > 0 else -(-spare // 2)
