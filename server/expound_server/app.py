@@ -31,7 +31,8 @@ from expound_server.models import Models
 from expound_server.recovery import run_recovery
 from expound_server.settings import Settings, SettingsError
 from expound_server.store import Store
-from expound_server.tenants import Tenants, read_tenants
+from expound_server.tenants import Tenants
+from expound_server.tenants_file import read_tenants
 from expound_server.tls import server_credentials
 from expound_server.watches import Watches
 

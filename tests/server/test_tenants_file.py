@@ -17,7 +17,8 @@ from expound.v1.model_service_pb2 import ListModelsRequest
 from expound.v1.model_service_pb2_grpc import ModelServiceStub
 from expound_server.app import App
 from expound_server.settings import Settings, SettingsError
-from expound_server.tenants import JwtRules, Limits, read_tenants
+from expound_server.tenants import JwtRules, Limits
+from expound_server.tenants_file import read_tenants
 from tests.certificates import Authority
 from tests.server.hand_worker import HandWorker
 from tests.server.server_process import address_of, server_process
