@@ -14,7 +14,7 @@ import click
 import torch
 
 from expound_client import Client, Support
-from expound_worker.memory import keep_freed_memory
+from expound_worker.process.memory import keep_freed_memory
 from tests.bench import (
     callers,
     deep_lift,

@@ -21,13 +21,13 @@ from PIL import Image
 
 from expound import parameters
 from expound.v1 import method_pb2 as m
-from expound_worker.memory import keep_freed_memory
 from expound_worker.perturbation.covariance import Parity
 from expound_worker.perturbation.engine import Scorer, prepare
 from expound_worker.perturbation.functionals import Functional, lime_slopes, shapley_values
 from expound_worker.perturbation.lime_fit import LimeFit
 from expound_worker.perturbation.paired_designs import leverage_pairs, orthogonal_pairs
 from expound_worker.perturbation.paired_weights import PairedWeights
+from expound_worker.process.memory import keep_freed_memory
 from tests import photos
 from tests.bench.table import Row, Table
 from tests.service import Service

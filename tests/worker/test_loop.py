@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from expound_worker.loop import DeviceLoop
 from expound_worker.models.model import Model
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
 from expound_worker.unit import Released
 from tests.numeric.models import cifar_net, with_module
 

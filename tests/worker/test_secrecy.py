@@ -8,7 +8,7 @@ import pytest
 
 LOOK = """
 import ctypes, os, sys
-from expound_worker.secrecy import hide_from_others
+from expound_worker.process.secrecy import hide_from_others
 if os.geteuid() == 0:
     os.setuid(65534)  # root sees everything
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # as a program begins that has not changed its user

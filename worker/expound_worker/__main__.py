@@ -12,8 +12,8 @@ from types import FrameType
 import celery.worker.state
 
 from expound_worker.app import create_app
-from expound_worker.identity import identity
-from expound_worker.secrecy import hide_from_others
+from expound_worker.process.identity import identity
+from expound_worker.process.secrecy import hide_from_others
 from expound_worker.settings import read_settings
 from expound_worker.tasks import FAILED_START
 

@@ -16,8 +16,8 @@ from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.forward import Forward
 from expound_worker.methods.method import Answer, Batch
 from expound_worker.pause import Pause
+from expound_worker.process.threads import compute_on
 from expound_worker.store import Call
-from expound_worker.threads import compute_on
 from expound_worker.unit import Released, Stopped, Unit
 
 GiveWay = Callable[[], None]

@@ -18,9 +18,9 @@ from expound_worker.methods.forward import SHARING, Forward
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.predictions import explained, predict
+from expound_worker.process.threads import compute_on
 from expound_worker.provenance import provenance
 from expound_worker.store import Store
-from expound_worker.threads import compute_on
 from expound_worker.unit import Released, Stopped, Unit, Work
 from expound_worker.versions import take_over
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from expound_worker.accelerator import end_if_lost
+from expound_worker.process.accelerator import end_if_lost
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")

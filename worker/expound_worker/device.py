@@ -26,11 +26,11 @@ from expound_worker.models.cards import resource_name, worker_card
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
 from expound_worker.prober import Prober
+from expound_worker.process.watchdog import Watchdog
 from expound_worker.reader import Reader
 from expound_worker.settings import Settings
 from expound_worker.store import Store
 from expound_worker.unit import Released, Work
-from expound_worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
 

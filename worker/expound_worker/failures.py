@@ -8,10 +8,10 @@ from google.rpc import status_pb2
 
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2
-from expound_worker.accelerator import end_if_lost
 from expound_worker.images import InputError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.output import OutputError
+from expound_worker.process.accelerator import end_if_lost
 
 logger = logging.getLogger(__name__)
 

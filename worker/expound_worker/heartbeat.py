@@ -7,8 +7,8 @@ from pathlib import Path
 import redis
 
 from expound.v1 import worker_pb2
+from expound_worker.process.watchdog import vital_thread
 from expound_worker.store import Store
-from expound_worker.watchdog import vital_thread
 
 logger = logging.getLogger(__name__)
 

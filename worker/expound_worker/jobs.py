@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import redis
 
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
 
 logger = logging.getLogger(__name__)
 

@@ -8,9 +8,9 @@ from concurrent.futures import Future
 
 import redis
 
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
+from expound_worker.process.watchdog import vital_thread
 from expound_worker.unit import Work
-from expound_worker.watchdog import vital_thread
 
 logger = logging.getLogger(__name__)
 

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from expound_worker.batches import in_halves
 from expound_worker.models.model import Model
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
+from expound_worker.process.watchdog import vital_thread
 from expound_worker.unit import Released
-from expound_worker.watchdog import vital_thread
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from expound.v1 import model_service_pb2
 from expound.v1.model_service_pb2 import Capability
 from expound_worker.models.capabilities import measure_capabilities, probe_image
 from expound_worker.models.model import Model
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from expound.v1 import explanation_pb2
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.images import prepare
 from expound_worker.models.preprocessing import Preprocessing
+from expound_worker.process.threads import compute_on
 from expound_worker.store import outlasting_outages
-from expound_worker.threads import compute_on
 from expound_worker.unit import Stopped
 
 _MOST_IN_A_ROW = 8

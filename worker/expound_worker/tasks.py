@@ -9,8 +9,8 @@ from celery import current_app, shared_task
 from celery.signals import worker_process_init, worker_process_shutdown
 
 from expound import tasks
-from expound_worker.identity import identity
-from expound_worker.secrecy import hide_from_others
+from expound_worker.process.identity import identity
+from expound_worker.process.secrecy import hide_from_others
 from expound_worker.settings import read_settings
 
 if TYPE_CHECKING:
@@ -44,9 +44,9 @@ def _load() -> "Device | None":
     import torch
 
     from expound_worker.device import Device
-    from expound_worker.memory import keep_freed_memory
     from expound_worker.models.entry import EntryError
-    from expound_worker.threads import in_passing_thread
+    from expound_worker.process.memory import keep_freed_memory
+    from expound_worker.process.threads import in_passing_thread
 
     hide_from_others()
     keep_freed_memory()

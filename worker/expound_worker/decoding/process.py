@@ -15,7 +15,7 @@ from PIL import Image
 from expound_worker.decoding.errors import DecodeError
 from expound_worker.decoding.pixels import MAX_PIXELS, decode
 from expound_worker.decoding.wire import ANSWER, LENGTH, PIXEL_BYTES, RAW_MODE, TIMEOUT_S, receive
-from expound_worker.memory import keep_freed_memory
+from expound_worker.process.memory import keep_freed_memory
 
 MAX_MEMORY_BYTES = 2 * 1024**3
 _KEPT_BYTES = 128 * 1024**2

@@ -9,7 +9,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
 
 logger = logging.getLogger(__name__)
 

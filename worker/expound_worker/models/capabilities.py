@@ -13,10 +13,10 @@ from expound import parameters
 from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound.v1.model_service_pb2 import Capability
-from expound_worker.accelerator import end_if_lost
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS
 from expound_worker.methods.method import Answer, Batch, GradientMethod, Method, MethodError
 from expound_worker.models.model import Model
+from expound_worker.process.accelerator import end_if_lost
 
 _SEEDS = (0, 1)
 """Seeds of the probe images. The second is explained where a method refuses the first alone."""

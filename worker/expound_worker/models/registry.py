@@ -15,7 +15,7 @@ from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.entry import read_entries
 from expound_worker.models.loading import load
 from expound_worker.models.model import Model
-from expound_worker.threads import compute_on
+from expound_worker.process.threads import compute_on
 
 
 class Registry:

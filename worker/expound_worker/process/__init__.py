@@ -1,0 +1,1 @@
+"""What concerns a process as such: its name, memory, threads and secrets, and how it ends."""
