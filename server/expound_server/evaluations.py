@@ -17,8 +17,8 @@ _WINDOWS_ALONG_A_SIDE = 8
 class Evaluations(NamedTuple):
     """About how many forward passes of one image a request takes at most.
 
-    A method that stops when it is sure enough counts with all that it may take, and one of the
-    gradient methods once for each target.
+    A method that may stop early counts with all that it may take, and a gradient method once for
+    each target.
 
     Attributes:
         total: of all methods, and of the predictions.

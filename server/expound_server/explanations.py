@@ -205,13 +205,13 @@ class Explanations:
                 return found
 
     def _check_room(self, request: explanation_pb2.ExplainRequest) -> None:
-        """Every answer repeats the request without its inputs, and has more to tell."""
+        """Raises RequestTooLarge: every answer repeats the request, and has more to tell."""
         limit = self._max_message_bytes // 2
         if request.ByteSize() > limit:
             raise RequestTooLarge(request.ByteSize(), limit)
 
     def _on_a_page(self, record: Record) -> explanation_pb2.Explanation:
-        """All but its tensors; without results and predictions where a page holds no more."""
+        """All but its tensors; without results and predictions where these do not fit on a page."""
         explanation = record.explanation()
         if explanation.ByteSize() > self._max_message_bytes - _PAGE_ENDS_BYTES:
             explanation.ClearField("results")
@@ -219,7 +219,7 @@ class Explanations:
         return explanation
 
     def _fitting(self, record: Record, results: Mapping[int, bytes]) -> explanation_pb2.Explanation:
-        """All of it, or all but its tensors where a message does not hold them: it was done."""
+        """The whole, or all but its tensors where a message does not hold them: it was done."""
         whole = record.explanation(results)
         if whole.ByteSize() <= self._max_message_bytes:
             return whole

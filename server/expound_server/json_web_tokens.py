@@ -10,7 +10,7 @@ from expound_server.errors import Unauthenticated
 from expound_server.settings import SettingsError
 from expound_server.tenants import JwtRules, is_tenant_name
 
-# Clocks of the issuer and of this machine may differ so much.
+# By so much the clocks of the issuer and of this machine may differ.
 _LEEWAY_S = 30
 # Told to callers in place of the library's messages, which quote the token's content.
 _PROBLEMS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (

@@ -37,7 +37,7 @@ class Scores:
 
     @property
     def repeating(self) -> bool:
-        """Whether there are scores yet that an earlier attempt has reported."""
+        """Whether scores of an earlier attempt are still used, which it has reported already."""
         return len(self._left) > 0 or len(self._done) < len(self._found)
 
     def next_input(self) -> None:

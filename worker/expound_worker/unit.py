@@ -54,7 +54,7 @@ class Unit:
         return Unit(self.store, self.explanation_id, str(index), attempt)
 
     def within(self, index: int) -> "Unit":
-        """A method of the explanation whose unit ``explain`` this is, claimed only as it ends."""
+        """A method that is claimed only as it ends; this is the unit ``explain``."""
         name, began_s = str(index), time.monotonic()
         return Unit(self.store, self.explanation_id, name, 0, self.attempt, began_s)
 
@@ -113,11 +113,11 @@ class Unit:
         return bool(answer == 1)
 
     def offering(self, indices: Sequence[int]) -> Call:
-        """Puts methods where workers look for jobs, by whom this unit ``explain`` is held."""
+        """Puts methods where workers look for jobs; this is the unit ``explain``."""
         return Call("offer", (self.explanation_id, self.attempt, *map(str, indices)))
 
     def claiming(self, index: int) -> Call:
-        """Takes a method of the explanation whose unit ``explain`` this is."""
+        """Takes a method; this is the unit ``explain``."""
         worker = self.store.worker
         return Call("claim", (self.explanation_id, str(index), worker, "", self.attempt))
 

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from expound.v1 import method_pb2
 from expound_worker.methods.completeness import completeness_error
+from expound_worker.methods.integrated_gradients import TOLERANCE
 from expound_worker.methods.layer_maps import (
     activations_and_gradients,
     choose_layer,
@@ -19,9 +20,6 @@ from expound_worker.methods.layer_maps import (
 from expound_worker.methods.method import LOGIT, Answer, Batch, GradientMethod
 from expound_worker.models.model import Layer, Model
 from expound_worker.perturbation.baselines import make_baseline
-
-_TOLERANCE = 0.05
-"""Completeness error above which a map has a warning, as for integrated gradients."""
 
 
 class LayerConductance(GradientMethod):
@@ -119,7 +117,7 @@ def _share_out(
 
 
 def _warnings(error: float, difference: float) -> list[str]:
-    if error <= _TOLERANCE:
+    if error <= TOLERANCE:
         return []
     return [
         f"the values miss the difference of the scores, {difference:.3g}, by {error:.1%} "

@@ -73,7 +73,7 @@ class Answer:
 
 
 def no_pause() -> None:
-    """Does nothing: for work that nobody else waits for the end of."""
+    """Does nothing: the pause of work that nobody waits behind."""
 
 
 @dataclass(frozen=True)

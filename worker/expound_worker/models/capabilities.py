@@ -151,7 +151,7 @@ def _of_answer(name: str, answer: Answer) -> Capability:
 
 
 def _add_difference(capability: Capability, difference: float) -> None:
-    """Says that a model does not give the same scores again, of a method that is not refused."""
+    """Adds to a method that is not refused that the model does not give the same scores again."""
     if difference <= _TOLERANCE or capability.support == Capability.SUPPORT_UNSUPPORTED:
         return
     note = (

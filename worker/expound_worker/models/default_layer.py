@@ -161,7 +161,7 @@ def _describe(layer: Layer) -> str:
 
 
 def _say(passed_over: Sequence[tuple[Layer, str]]) -> Iterator[str]:
-    """Says of each flaw which layers have it."""
+    """Names the layers passed over for each flaw, in words."""
     for flaw in (_NO_GRADIENT, _LEADING_TOKENS, _POOLED, _CLASS_MAPS, _BYPASSED):
         names = [layer.name for layer, its in passed_over if its == flaw]
         if names:

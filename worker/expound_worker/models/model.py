@@ -118,9 +118,9 @@ class Model:
 
     @torch.inference_mode()
     def float32_logits(self, inputs: Tensor) -> Tensor:
-        """Logits as `logits` gives them, of float32 throughout: those that gradients are of.
+        """Logits as `logits` gives them, but computed in float32 throughout, as gradients are.
 
-        Under autocast it is `module` itself that gives them.
+        Under autocast `module` itself gives them.
         """
         if self.inference.autocast is None:
             return self.logits(inputs)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 
 class SlicedMaxPool2d(nn.MaxPool2d):
-    """As its base without padding, dilation, indices and ceil mode; for passes without gradients.
+    """Max pooling without padding, dilation, indices or ceil mode, for passes without gradients.
 
     torch's own compares a window's values one by one. Which of them is the largest differs from
     window to window where images do, so that a processor predicts it wrongly again and again.

@@ -58,7 +58,7 @@ class Registry:
         return iter(self._models.values())
 
     def get(self, name: str) -> Model:
-        """The model of a name, be it ``models/NAME``. Raises MethodError when it is not loaded."""
+        """The model of a name or resource name. Raises MethodError when it is not loaded."""
         model = self._models.get(name.removeprefix("models/"))
         if model is None:
             known = ", ".join(self._models)
