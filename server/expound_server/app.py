@@ -34,6 +34,7 @@ from expound_server.store import Store
 from expound_server.tenants import Tenants
 from expound_server.tenants_file import read_tenants
 from expound_server.tls import server_credentials
+from expound_server.waits import Waits
 from expound_server.watches import Watches
 
 _log = logging.getLogger(__name__)
@@ -61,11 +62,12 @@ class App:
         self._broker = Broker(settings.redis_url)
         self._doorbell = Doorbell(self._redis)
         self._health = Health(self._catalogue, _SERVICES)
+        self._waits = Waits(self._store, self._broker, self._doorbell)
         self._explanations = Explanations(
             self._store,
             self._catalogue,
-            self._broker,
             self._doorbell,
+            self._waits,
             settings.max_message_bytes,
             settings.max_waiting,
         )
@@ -101,7 +103,7 @@ class App:
         """Turns new work away, lets calls end within the grace, then stops everything."""
         await self._health.drain()
         self._watches.stop()
-        self._explanations.stop()
+        self._waits.stop()
         # Calls that are on their way are answered yet, for a part of the grace: gRPC cancels those
         # that it has not handed over when it stops. They may still come in that very moment, but
         # they are few then.

@@ -6,27 +6,24 @@ from collections.abc import Mapping
 
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2, explanation_service_pb2
-from expound_server import fields, names, pages
+from expound_server import names, pages
 from expound_server.admission import prepare
-from expound_server.broker import Broker
 from expound_server.catalogue import Catalogue
-from expound_server.doorbell import Bell, Doorbell
+from expound_server.doorbell import Doorbell
 from expound_server.errors import (
     AnswerTooLarge,
     ExplanationEnded,
     RequestIdReused,
     RequestTooLarge,
 )
-from expound_server.record import Answer, Record
-from expound_server.store import Created, Store
-from expound_server.submission import Submission
+from expound_server.record import Record
+from expound_server.store import Store
 from expound_server.tenants import Tenant
 from expound_server.validation import check_fields
+from expound_server.waits import Wait, Waits
 
 _DEFAULT_PAGE_SIZE = 25
 _NO_RING = -1
-# Free workers listen for what waits; who waits for the answer spares them a ticket for so long.
-_TICKET_DELAY_S = 0.05
 _PAGE_KIND = "explanations"
 # What a page has beside its explanations: its token, and how long each of them is.
 _PAGE_ENDS_BYTES = 1024
@@ -46,23 +43,17 @@ class Explanations:
         self,
         store: Store,
         catalogue: Catalogue,
-        broker: Broker,
         doorbell: Doorbell,
+        waits: Waits,
         max_message_bytes: int,
         max_waiting: int,
     ) -> None:
         self._store = store
         self._catalogue = catalogue
-        self._broker = broker
         self._doorbell = doorbell
+        self._waits = waits
         self._max_message_bytes = max_message_bytes
         self._max_waiting = max_waiting
-        self._stopping = False
-
-    def stop(self) -> None:
-        """Ends all waits, which answer with what there is."""
-        self._stopping = True
-        self._doorbell.ring_all()
 
     async def explain(
         self, request: explanation_pb2.ExplainRequest, tenant: Tenant, time_left_s: float | None
@@ -102,13 +93,14 @@ class Explanations:
             if created.answer:
                 return self._fitting(*created.answer)
             if created.outcome == "created":
-                return self._fitting(*await self._wait(created, submission, bell, ring, ends_at_s))
+                wait = Wait(bell, ring, ends_at_s)
+                return self._fitting(*await self._waits.answer(created, submission, wait))
         if created.outcome == "conflict":
             name = names.explanation_name(created.explanation_id)
             raise RequestIdReused(request.request_id, name)
         with self._doorbell.bell(created.explanation_id, at_end=True) as bell:
-            found = await self._wait(created, submission, bell, _NO_RING, ends_at_s)
-            return self._fitting(*found)
+            wait = Wait(bell, _NO_RING, ends_at_s)
+            return self._fitting(*await self._waits.answer(created, submission, wait))
 
     async def get(
         self, request: explanation_service_pb2.GetExplanationRequest, tenant: Tenant
@@ -160,49 +152,6 @@ class Explanations:
         """Deletes an explanation and all its data."""
         record = await self._store.record(names.explanation_id(request.name), tenant.name)
         await self._store.delete(record.explanation_id)
-
-    async def _wait(
-        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
-    ) -> Answer:
-        """Calls a worker if need be; gives the record at its end, or when the wait is over."""
-        await self._call_worker(created, submission, bell, seen_ring, ends_at_s)
-        return await self._look(created, submission, bell, seen_ring, ends_at_s)
-
-    async def _call_worker(
-        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
-    ) -> None:
-        """Sends a ticket, unless a worker that listened has done the work already."""
-        if not await self._needs_ticket(created, submission):
-            return
-        if ends_at_s > time.monotonic() and not self._stopping:
-            await bell.wait(seen_ring, _TICKET_DELAY_S)
-            if bell.has_ended:
-                return
-        await self._broker.send_explain(created.explanation_id, submission.pool)
-
-    async def _needs_ticket(self, created: Created, submission: Submission) -> bool:
-        if created.outcome != "existing":
-            return created.needs_ticket
-        # The call that created it may have failed before it sent one.
-        record = await self._store.record(created.explanation_id, submission.tenant.name)
-        return record.state == explanation_pb2.STATE_PENDING
-
-    async def _look(
-        self, created: Created, submission: Submission, bell: Bell, seen_ring: int, ends_at_s: float
-    ) -> Answer:
-        """Looks whenever the bell rings, until it is the end or the wait is over."""
-        method_count = len(submission.request.methods)
-        while True:
-            left_s = ends_at_s - time.monotonic()
-            if left_s > 0 and not self._stopping:
-                await bell.wait(seen_ring, left_s)
-            seen_ring = bell.last_ring
-            if bell.answer:
-                return bell.answer
-            found = await self._store.answer(created.explanation_id, method_count)
-            over = self._stopping or ends_at_s <= time.monotonic()
-            if over or fields.is_terminal(found.record.state):
-                return found
 
     def _check_room(self, request: explanation_pb2.ExplainRequest) -> None:
         """Raises RequestTooLarge: every answer repeats the request, and has more to tell."""
