@@ -78,6 +78,9 @@ _REFUSED_WHEN_FULL = "redis.call('SETRANGE', KEYS[1] .. 'nothing', 0, '')\n"
 _RUN_WHEN_FULL = "redis.call('DEL', KEYS[1] .. 'nothing')\n"
 _READING = {"workers"}
 
+# The functions that the scripts share; each part uses those before it.
+_SHARED = ("keys", "events", "storage", "leases", "queues", "units", "reuse", "endings")
+
 
 def record_key(explanation_id: str) -> str:
     """Key of an explanation's record."""
@@ -145,4 +148,5 @@ def script(name: str) -> str:
     own = (folder / f"{name}.lua").read_text()
     if name not in _READING:
         own = (_REFUSED_WHEN_FULL if name == "create" else _RUN_WHEN_FULL) + own
-    return (folder / "shared.lua").read_text() + own
+    shared = "".join((folder / "shared" / f"{part}.lua").read_text() for part in _SHARED)
+    return shared + own
