@@ -4,7 +4,8 @@ import torch
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.layer_maps import explain_by_activations, refusal_without_layers
+from expound_worker.methods.layer_answers import explain_by_activations
+from expound_worker.methods.layer_maps import refusal_without_layers
 from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 

@@ -3,7 +3,8 @@
 from torch import Tensor
 
 from expound.v1 import method_pb2
-from expound_worker.methods.layer_maps import explain_by_gradients, refusal_without_layers
+from expound_worker.methods.layer_answers import explain_by_gradients
+from expound_worker.methods.layer_maps import refusal_without_layers
 from expound_worker.methods.method import Answer, Batch, GradientMethod
 from expound_worker.models.model import Model
 
