@@ -2,6 +2,7 @@
 
 import tracemalloc
 from collections.abc import Callable
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -52,6 +53,15 @@ def test_any_two_segments_of_an_array_are_kept_together_as_often_as_not(
     signs = np.where(design(rows, segment_count, 0), 1, -1)
     assert np.array_equal(signs.T @ signs, rows * np.eye(segment_count))
     assert np.array_equal(signs.sum(axis=0), np.zeros(segment_count))
+
+
+@pytest.mark.parametrize(("count", "most"), [(64, 245), (128, 110), (256, 45)])
+def test_few_quadruples_of_segments_are_confounded(count: int, most: int) -> None:
+    """Arrays drawn one by one, or doubled by chance, confound C(26, 4) / count: 234, 117 and 58."""
+    signs = np.where(orthogonal_pairs(count, 26, 0), 1.0, -1.0)
+    products = np.stack([signs[:, a] * signs[:, b] for a, b in combinations(range(26), 2)])
+    alike = np.triu(products @ products.T / count, 1)  # of two pairs with one segment: 0
+    assert (alike**2).sum() / 3 <= most
 
 
 def test_every_row_of_an_array_is_uniform_over_the_masks() -> None:

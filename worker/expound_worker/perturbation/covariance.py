@@ -94,6 +94,9 @@ class Covariance:
 class Effects:
     """What a functional makes of the covariance of one coalition's observation with all coalitions.
 
+    Those of covariances that are 1 for a coalition and itself alone are the coalition's `own`: how
+    much its pair's part of the score adds to each weight.
+
     Attributes:
         inside: (M + 1,) by the coalition's size: the weight of a segment that it holds.
         outside: (M + 1,) the weight of one that it does not hold.
@@ -114,7 +117,23 @@ class Effects:
         at_nodes = np.array([sums.of(int(size)) for size in nodes])
         sizes = np.arange(segment_count + 1)
         smooth = [np.interp(sizes, nodes, column) for column in at_nodes.T]
-        inside, outside = np.array(smooth) + _rough_effects(functional, parity)
+        own = Effects.own(functional, parity)
+        inside, outside = np.array(smooth) + ROUGH * np.array([own.inside, own.outside])
+        return Effects._by_size(functional, inside, outside)
+
+    @staticmethod
+    @lru_cache(maxsize=64)
+    def own(functional: Functional, parity: Parity) -> "Effects":
+        """Those of a coalition and its complement, which have one part of the score."""
+        of_each = np.exp(-log_binomial(functional.segment_count))
+        inside, outside = (share * of_each for share in functional.share_by_size())
+        held, not_held = inside + parity * outside[::-1], outside + parity * inside[::-1]
+        return Effects._by_size(functional, held, not_held)
+
+    @staticmethod
+    def _by_size(
+        functional: Functional, inside: NDArray[np.float64], outside: NDArray[np.float64]
+    ) -> "Effects":
         prior = functional.inside @ inside + functional.outside @ outside
         return Effects(inside, outside, float(prior))
 
@@ -161,16 +180,6 @@ class _Sums:
         held = terms @ (inside * shared + outside * (size - shared))
         not_held = terms @ (inside * alone + outside * others)
         return held / max(size, 1), not_held / max(count - size, 1)
-
-
-def _rough_effects(functional: Functional, parity: Parity) -> NDArray[np.float64]:
-    """(2, M + 1) what the rough part adds: it is at the coalition itself, and at its complement."""
-    of_each = np.exp(-log_binomial(functional.segment_count))
-    inside, outside = (share * of_each for share in functional.share_by_size())
-    effects: NDArray[np.float64] = ROUGH * np.array(
-        [inside + parity * outside[::-1], outside + parity * inside[::-1]]
-    )
-    return effects
 
 
 def signs_of(masks: NDArray[np.bool_]) -> NDArray[np.float64]:

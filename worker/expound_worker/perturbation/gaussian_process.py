@@ -44,6 +44,7 @@ class GaussianProcess:
         segment_count = functional.segment_count
         self._covariance = Covariance(segment_count, parity)
         self._effects = Effects.of(functional, parity)
+        self._own = Effects.own(functional, parity)
         self._variance = np.full(segment_count, self._effects.prior_variance)
         self._signs = np.empty((0, segment_count))
         self._root = np.empty((0, 0))
@@ -96,6 +97,24 @@ class GaussianProcess:
         solved = solve_triangular(self._root, both, trans="T")
         influence, missed = np.split(solved, [self._gains.shape[1]], axis=1)
         return influence, missed * self._surprise
+
+    def rough_variances(self, influence: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(M, T) variances of the weights, if no coalition told anything about another.
+
+        An observation ought to count by its own share in the weights, and counts by its (n, M)
+        `influence`; what is not observed is missing with its whole share. Values vary as much as
+        later observations were not foretold from earlier ones.
+        """
+        shares = self._own(self._signs > 0)
+        unseen = max(self._own.prior_variance - (shares**2).sum(axis=0).mean(), 0.0)
+        amiss = ((shares - influence)[1:] ** 2).sum(
+            axis=0
+        ) + unseen  # chance has not chosen the ends
+        unforeseen = self._innovations * np.diag(self._root)[:, None]
+        variances: NDArray[np.float64] = np.outer(
+            amiss, (unforeseen[self.count // 2 :] ** 2).mean(axis=0)
+        )
+        return variances
 
     def predict(self, masks: NDArray[np.bool_]) -> NDArray[np.float64]:
         """(n, T) values of the part as foreseen at masks that are not observed."""

@@ -13,9 +13,8 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-_ARRAYS = 2
-"""Orthogonal arrays before leverage sampling: with one alone, sums of three segments' effects that
-pass for one are not told apart."""
+from expound_worker.perturbation.orthogonal_array import orthogonal_array
+
 _COUNTED = 10**300
 """Near the largest float; no plan holds as many."""
 _GOLDEN = (5**0.5 - 1) / 2
@@ -29,10 +28,8 @@ def pair_count(segment_count: int) -> int:
 def orthogonal_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool_]:
     """Draws pairs for masks in which every segment is kept with probability 1/2.
 
-    Rows of two-level orthogonal arrays of strength two (Plackett and Burman, 1946; here Sylvester's
-    Hadamard matrices), with columns, signs and order drawn anew for each: within an array any two
-    segments are kept together as often as not, so that the weights' estimates do not disturb one
-    another. Every row alone is uniform over all masks.
+    Rows of orthogonal arrays (`orthogonal_array`), so that the weights' estimates disturb one
+    another as little as they can.
 
     Args:
         count: number of pairs wanted.
@@ -47,18 +44,18 @@ def orthogonal_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bo
         return random.permutation(_all_pairs(segment_count))[:count]
     design = _Design(segment_count)
     while design.count < count:
-        design.fill(count, _orthogonal_array(count, segment_count, random))
+        design.fill(orthogonal_array(count, segment_count, random), count)
     return design.masks[:count]
 
 
 def leverage_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool_]:
-    """Draws pairs for Shapley values: orthogonal arrays first, and then by leverage scores.
+    """Draws pairs for Shapley values: an orthogonal array first, and then by leverage scores.
 
     The leverage of a coalition in Shapley's regression is ``1 / binom(M, |z|)``: every size counts
     the same (Musco and Witter, 2025, "Provably Accurate Shapley Value Estimation via Leverage Score
     Sampling"). Sizes follow one another by the golden ratio, so that any first part of the plan has
-    all of them in proportion; within a size, masks are drawn without replacement. The arrays before
-    them find what each segment does among half of the others, in the fewest evaluations there are.
+    all of them in proportion; within a size, masks are drawn without replacement. The array before
+    them finds what each segment does among half of the others, in the fewest evaluations there are.
 
     Args:
         count: number of pairs wanted.
@@ -72,8 +69,7 @@ def leverage_pairs(count: int, segment_count: int, seed: int) -> NDArray[np.bool
     if pair_count(segment_count) <= count:
         return random.permutation(_all_pairs(segment_count))
     design = _Design(segment_count)
-    for _ in range(_ARRAYS):
-        design.fill(count, _orthogonal_array(count, segment_count, random))
+    design.fill(orthogonal_array(2 * (segment_count + 1), segment_count, random), count)
     masks = design.masks[:count]
     sizes = _sizes(count - len(masks), segment_count, _left(masks), random)
     drawn = np.empty((len(sizes), segment_count), dtype=bool)
@@ -105,26 +101,10 @@ class _Design:
                 self._known.add(key.tobytes())
                 self._rows.append(mask)
 
-    def fill(self, count: int, blocks: Iterator[NDArray[np.bool_]]) -> None:
-        """Adds one block of masks after the other until there are `count`, or no more blocks."""
-        while self.count < count and (masks := next(blocks, None)) is not None:
-            self.add(masks)
-
-
-def _orthogonal_array(
-    block: int, segment_count: int, random: np.random.Generator
-) -> Iterator[NDArray[np.bool_]]:
-    """Yields (N, M), `block` rows at a time: the parity of the bits that row and column share.
-
-    N is the next power of two above M, which may be far more than the rows that are wanted.
-    """
-    rows = 1 << segment_count.bit_length()
-    columns = 1 + random.permutation(rows - 1)[:segment_count]
-    order = random.permutation(rows)[:, None]
-    signs = random.integers(2, size=segment_count)
-    for start in range(0, rows, block):
-        parities = np.bitwise_count(order[start : start + block] & columns) & 1
-        yield parities != signs
+    def fill(self, array: Iterator[NDArray[np.bool_]], count: int) -> None:
+        """Adds the rows of an array until there are `count` masks, or no more rows."""
+        while self.count < count and (rows := next(array, None)) is not None:
+            self.add(rows)
 
 
 def _lesser_of_pair(masks: NDArray[np.bool_]) -> NDArray[np.bool_]:

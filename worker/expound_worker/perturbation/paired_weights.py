@@ -109,8 +109,15 @@ class PairedWeights:
         """(M, T) weights, and their standard errors, for normal intervals."""
         self._learn()
         weights = np.sum([process.weights for process in self._processes], axis=0)
-        variances = np.sum([process.variances for process in self._processes], axis=0)
-        variances *= self._together()
+        influences, errors = zip(*(process.misses() for process in self._processes), strict=True)
+        variances = np.sum(
+            [
+                np.maximum(process.variances, process.rough_variances(influence))
+                for process, influence in zip(self._processes, influences, strict=True)
+            ],
+            axis=0,
+        )
+        variances *= _together(np.array(influences)[:, 1:], np.array(errors)[:, 1:])
         if self._residuals is not None and self._residuals.enough:
             left, spread = self._residuals.estimate()
             uncertain = variances.sum(axis=0)
@@ -122,20 +129,23 @@ class PairedWeights:
             return weights, np.zeros_like(weights)
         return weights, widened(np.sqrt(variances), self._done - 1)
 
-    def _together(self) -> NDArray[np.float64]:
-        """(T,) variance of the sum of both parts, over the sum of their variances.
 
-        Where a score varies more among large masks than among small ones, or less, the errors of
-        its two parts at one pair go together. How much is seen in how both miss the same pairs; not
-        in that of the ends, which chance has not chosen.
-        """
-        influences, errors = zip(*(process.misses() for process in self._processes), strict=True)
-        influence, error = np.array(influences)[:, 1:], np.array(errors)[:, 1:]
-        products = np.einsum("pnm,qnm->pqn", influence, influence)
-        covariances = np.einsum("pqn,pnt,qnt->pqt", products, error, error)
-        alone, together = np.einsum("ppt->t", covariances), covariances.sum(axis=(0, 1))
-        ratio: NDArray[np.float64] = together / np.where(alone > 0, alone, 1)
-        return np.where(alone > 0, ratio, 1)
+def _together(influence: NDArray[np.float64], error: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(T,) variance of the sum of both parts, over the sum of their variances.
+
+    Where a score varies more among large masks than among small ones, or less, the errors of its
+    two parts at one pair go together. How much is seen in how both miss the same pairs; not in that
+    of the ends, which chance has not chosen.
+
+    Args:
+        influence: (parts, n, M) of each observation on the weights.
+        error: (parts, n, T) of foretelling it from the others.
+    """
+    products = np.einsum("pnm,qnm->pqn", influence, influence)
+    covariances = np.einsum("pqn,pnt,qnt->pqt", products, error, error)
+    alone, together = np.einsum("ppt->t", covariances), covariances.sum(axis=(0, 1))
+    ratio: NDArray[np.float64] = together / np.where(alone > 0, alone, 1)
+    return np.where(alone > 0, ratio, 1)
 
 
 def widened(errors: NDArray[np.float64], freedom: int) -> NDArray[np.float64]:
