@@ -75,23 +75,34 @@ class Record:
     def result(self, index: int, stored: bytes | None = None) -> explanation_pb2.MethodResult:
         """Puts the state of a method and its result together, without tensors where not stored."""
         method = self.request.methods[index]
-        progress = self._field(f"{index}:progress")
+        state = fields.state(self._field(f"{index}:state"))
         result = explanation_pb2.MethodResult.FromString(stored or self._field(f"{index}:summary"))
         result.MergeFrom(
             explanation_pb2.MethodResult(
                 key=method.key,
                 method=method.WhichOneof("method") or "",
-                state=fields.state(self._field(f"{index}:state")),
+                state=state,
                 error=fields.status(self._field(f"{index}:error")),
-                progress=explanation_pb2.MethodProgressed.FromString(progress).progress
-                if progress
-                else None,
+                # What was written on the way is older than what a result says of it.
+                progress=None if result.HasField("progress") else self._progress(index, state),
                 attempt=int(self._field(f"{index}:attempt") or 0),
                 start_time=fields.timestamp(self._field(f"{index}:start_time")),
                 end_time=fields.timestamp(self._field(f"{index}:end_time")),
             )
         )
         return result
+
+    def _progress(
+        self, index: int, state: explanation_pb2.State.ValueType
+    ) -> explanation_pb2.Progress | None:
+        """How far a method is, or was: one that has ended has no time left."""
+        written = self._field(f"{index}:progress")
+        if not written:
+            return None
+        progress = explanation_pb2.MethodProgressed.FromString(written).progress
+        if fields.is_terminal(state):
+            progress.ClearField("time_left")
+        return progress
 
     def _field(self, name: str) -> bytes:
         return self.hash.get(name.encode(), b"")

@@ -7,6 +7,7 @@ from typing import Any
 import msgpack
 import numpy as np
 import redis
+from google.protobuf.duration_pb2 import Duration
 
 from expound import records, tasks
 from expound.reasons import Reason, status
@@ -135,9 +136,10 @@ class HandWorker:
         return None if claimed is None else int(claimed[0])
 
     def progress(self, explanation_id: str, unit: int, attempt: int, done: int) -> int:
-        """Reports progress of a method."""
+        """Reports progress of a method, with a second left."""
+        progress = explanation_pb2.Progress(evaluations_done=done, time_left=Duration(seconds=1))
         payload = explanation_pb2.MethodProgressed(
-            key="lime", progress=explanation_pb2.Progress(evaluations_done=done)
+            key="lime", progress=progress
         ).SerializeToString()
         return int(
             self.run(
@@ -160,9 +162,13 @@ class HandWorker:
             )
         )  # fmt: skip
 
-    def succeed(self, explanation_id: str, unit: int, attempt: int, size: int = 8) -> int:
-        """Ends a method with a map of `size` times 6."""
+    def succeed(
+        self, explanation_id: str, unit: int, attempt: int, size: int = 8, done: int = 0
+    ) -> int:
+        """Ends a method with a map of `size` times 6, after so many evaluations if it says so."""
         result = explanation_pb2.MethodResult()
+        if done:
+            result.progress.evaluations_done = done
         values = np.arange(size * 6, dtype=np.float32).reshape(size, 6)
         result.attributions.add(
             values=to_tensor(values), score=explanation_pb2.SCORE_PROBABILITY, output=0.5

@@ -76,6 +76,27 @@ async def test_a_cancel_ends_all_methods_once(server: Server) -> None:
     assert refused.reason == Reason.EXPLANATION_ENDED
 
 
+async def test_a_method_that_has_ended_tells_how_far_it_came_and_of_no_time_left(
+    server: Server, worker: HandWorker
+) -> None:
+    name = (await server.explanations.Explain(explain_request("lime", "lime"))).name
+    explanation_id = name.removeprefix("explanations/")
+    worker.claim(explanation_id)
+    attempts = [worker.claim(explanation_id, index) or 0 for index in range(2)]
+    for index, attempt in enumerate(attempts):
+        worker.progress(explanation_id, index, attempt, 10)
+    get = GetExplanationRequest(name=name)
+    running = (await server.explanations.GetExplanation(get)).results
+    assert [result.progress.HasField("time_left") for result in running] == [True, True]
+    worker.succeed(explanation_id, 0, attempts[0], done=20)
+    await _ask(server, "cancel", name)
+    for view in (explanation_pb2.EXPLANATION_VIEW_BASIC, explanation_pb2.EXPLANATION_VIEW_FULL):
+        get.view = view
+        ended = (await server.explanations.GetExplanation(get)).results
+        assert [result.progress.evaluations_done for result in ended] == [20, 10]
+        assert [result.progress.HasField("time_left") for result in ended] == [False, False]
+
+
 async def test_a_timeout_fails_the_explanation_and_keeps_what_was_done(
     server: Server, worker: HandWorker
 ) -> None:
