@@ -181,6 +181,19 @@ def test_several_images_and_targets_are_explained_in_one_request(client: Client)
     assert np.abs(alone["saliency"].values - together.values).max() < 1e-6
 
 
+@pytest.mark.parametrize("step", [1, -1])
+def test_the_progress_of_several_images_is_that_of_all_of_them(client: Client, step: int) -> None:
+    images = [photos.chelsea(), photos.chelsea()[:100, :100]][::step]
+    methods = [m.Lime(n_samples=100), m.FeatureAblation()]
+    result = client.explain(images, model="cifar", methods=methods).result(60)
+    for key in ("lime", "feature_ablation"):
+        progress, attributions = result.methods[key].progress, result.attributions(key)
+        evaluations = sum(attribution.evaluations for attribution in attributions)
+        assert progress.evaluations_done == progress.evaluations_total == evaluations
+    errors = [attribution.standard_error or 0.0 for attribution in result.attributions("lime")]
+    assert result.methods["lime"].progress.standard_error == pytest.approx(max(errors))
+
+
 def test_the_same_seed_gives_the_same_map(client: Client) -> None:
     def weights(seed: int) -> list[float]:
         method = m.KernelShap(n_samples=100)

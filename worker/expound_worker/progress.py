@@ -31,7 +31,10 @@ class JobProgress:
         self._key = key
         self._input_count = input_count
         self._scores = scores
-        self._done_before = 0
+        # Of the inputs before this one; and the total of this one.
+        self._done_before = self._total_before = 0
+        self._error_before = 0.0
+        self._total = 0
         self._sent_bytes = 0
         self._offered = False
         self._started_s = time.monotonic()
@@ -40,6 +43,9 @@ class JobProgress:
     def of_input(self, number: int, targets: Sequence[explanation_pb2.ClassScore]) -> Report:
         """The report of one input, to be made when the one before it is done."""
         self._done_before = self.last.evaluations_done
+        self._total_before += self._total
+        self._error_before = self.last.standard_error
+        self._total = 0
         self._offered = False
         return partial(self._report, number, targets)
 
@@ -47,7 +53,7 @@ class JobProgress:
         """Takes in the answers of one input."""
         error = largest_error(answers)
         if error is not None:
-            self.last.standard_error = error
+            self.last.standard_error = max(error, self._error_before)
 
     def _report(
         self,
@@ -59,14 +65,19 @@ class JobProgress:
     ) -> None:
         """As `Report` says. Raises Stopped."""
         now_s = time.monotonic()
-        left_s = self._count(done, total, now_s)
+        # This input is among those left, and each is taken to be like it.
+        inputs_left = self._input_count - number
+        self._total = total
+        self.last.evaluations_done = self._done_before + done
+        self.last.evaluations_total = self._total_before + total * inputs_left
+        left = max(total * inputs_left - done, 0)
+        left_s = self._time(left, now_s)
         if self._scores.repeating:
             return
-        ended = self.last.evaluations_done >= self.last.evaluations_total
-        due = ended or now_s - self._written_s >= _PERIOD_S
+        due = left == 0 or now_s - self._written_s >= _PERIOD_S
         # A job that lasts shows its first map as soon as it has one; the last one is the result.
         early = not self._offered and left_s >= _PERIOD_S
-        wanted = not ended and (due or early)
+        wanted = left > 0 and (due or early)
         affordable = self._sent_bytes < _MOST_PARTIAL_BYTES
         answers = estimate() if wanted and affordable and estimate is not None else []
         if due or answers:
@@ -80,12 +91,9 @@ class JobProgress:
                 if not self._unit.is_held():
                     raise Stopped
 
-    def _count(self, done: int, total: int, now_s: float) -> float:
-        """Notes the evaluations of one input, done and in all; gives the seconds left."""
-        self.last.evaluations_done = self._done_before + done
-        self.last.evaluations_total = total * self._input_count
+    def _time(self, left: int, now_s: float) -> float:
+        """Notes how many seconds the evaluations that are left take, and gives them."""
         speed = self.last.evaluations_done / max(now_s - self._started_s, 1e-9)
-        left = max(self.last.evaluations_total - self.last.evaluations_done, 0)
         left_s = left / speed if speed else 0.0
         self.last.time_left.FromNanoseconds(int(left_s * 1e9))
         return left_s
