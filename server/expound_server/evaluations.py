@@ -87,12 +87,21 @@ def _of_samples(parameters: Any, _: Model) -> int:
     return int(parameters.n_samples)
 
 
+def window(parameters: method_pb2.Occlusion, side: str, length: int) -> int:
+    """Pixels that a window of occlusion has along a side of so many, "height" or "width"."""
+    return getattr(parameters, f"window_{side}") or max(1, length // _WINDOWS_ALONG_A_SIDE)
+
+
+def stride(parameters: method_pb2.Occlusion, side: str, length: int) -> int:
+    """Pixels from one of those windows to the next."""
+    return getattr(parameters, f"stride_{side}") or max(1, window(parameters, side, length) // 2)
+
+
 def _of_occlusion(parameters: method_pb2.Occlusion, model: Model) -> int:
     windows = 1
     for name, length in zip(("height", "width"), model.input_shape[1:], strict=True):
-        window = getattr(parameters, f"window_{name}") or max(1, length // _WINDOWS_ALONG_A_SIDE)
-        stride = getattr(parameters, f"stride_{name}") or max(1, window // 2)
-        windows *= max(ceil((length - window) / stride), 0) + 1
+        rest = length - window(parameters, name, length)
+        windows *= ceil(rest / stride(parameters, name, length)) + 1
     return 1 + windows
 
 

@@ -14,6 +14,7 @@ from expound import parameters
 from expound.parameters import Violation
 from expound.v1 import explanation_pb2, method_pb2, model_service_pb2, tensor_pb2
 from expound_server import tensor_validation
+from expound_server.combinations import combination_violations
 from expound_server.errors import InvalidRequest, MethodNotImplemented, MethodUnsupported, named
 from expound_server.names import model_name
 
@@ -184,6 +185,7 @@ def _method_violations(
     layer = getattr(method, "layer", "")
     if layer and layer not in {known.name for known in model.layers}:
         yield Violation(f"{path}.layer", _layer_problem(layer, model))
+    yield from combination_violations(method, path, model.input_shape)
     for part, part_path in _parts(method, path):
         if isinstance(part, method_pb2.Baseline):
             if part.HasField("segment_mean") and "segmentation" not in fields:

@@ -19,6 +19,7 @@ SUPPORTED = (
     "saliency",
     "integrated_gradients",
     "grad_cam",
+    "occlusion",
     "lime",
     "kernel_shap",
     "partition_shap",

@@ -61,6 +61,30 @@ def _same_keys(request: ExplainRequest) -> None:
     request.methods.add(key="same").saliency.SetInParent()
 
 
+def _windows(*sizes: tuple[int, int]) -> Change:
+    def change(request: ExplainRequest) -> None:
+        for method, (height, width) in zip(request.methods, sizes, strict=True):
+            method.occlusion.window_height, method.occlusion.window_width = height, width
+
+    return change
+
+
+def _steps(given: int, default: int) -> Change:
+    """Windows of a given height, and of the default one, which is 1, with longer steps."""
+
+    def change(request: ExplainRequest) -> None:
+        request.methods[0].occlusion.window_height = given
+        for method, height in zip(request.methods, (given, default), strict=True):
+            method.occlusion.stride_height = height + 1
+
+    return change
+
+
+def _noise_and_precision(request: ExplainRequest) -> None:
+    request.methods[0].integrated_gradients.max_delta = 0.1
+    request.methods[0].integrated_gradients.noise_tunnel.SetInParent()
+
+
 # What is wrong, the methods of the request, how it is made wrong, and the fields to blame.
 CASES: list[tuple[str, tuple[str, ...], Change, list[str]]] = [
     ("no model", (), lambda r: r.ClearField("model"), ["model"]),
@@ -228,6 +252,32 @@ CASES: list[tuple[str, tuple[str, ...], Change, list[str]]] = [
         ["methods[0].integrated_gradients.baseline.segment_mean"],
     ),
     (
+        "windows larger than the input",
+        ("occlusion", "occlusion"),
+        _windows((9, 6), (8, 7)),
+        ["methods[0].occlusion.window_height", "methods[1].occlusion.window_width"],
+    ),
+    (
+        "steps longer than the windows",
+        ("occlusion", "occlusion"),
+        _steps(2, 1),
+        ["methods[0].occlusion.stride_height", "methods[1].occlusion.stride_height"],
+    ),
+    (
+        "a precision of maps under noise",
+        ("integrated_gradients",),
+        _noise_and_precision,
+        ["methods[0].integrated_gradients.max_delta"],
+    ),
+    (
+        "fewer points at the most than at first",
+        ("integrated_gradients",),
+        lambda r: r.methods[0].integrated_gradients.MergeFrom(
+            method_pb2.IntegratedGradients(max_delta=0.1, max_steps=49)
+        ),
+        ["methods[0].integrated_gradients.max_steps"],
+    ),
+    (
         "an unknown layer",
         ("grad_cam",),
         lambda r: setattr(r.methods[0].grad_cam, "layer", "classifier"),
@@ -256,6 +306,19 @@ async def test_a_wrong_field_is_named(
     assert list(refused.fields) == fields
     assert all(refused.fields.values())
     assert worker.tickets() == 0
+
+
+async def test_the_largest_windows_and_steps_and_the_fewest_points_are_accepted(
+    server: Server,
+) -> None:
+    request = explain_request("occlusion", "integrated_gradients", "integrated_gradients")
+    request.methods[0].occlusion.MergeFrom(
+        method_pb2.Occlusion(window_height=8, window_width=6, stride_height=8, stride_width=6)
+    )
+    request.methods[1].integrated_gradients.max_delta = 0.1
+    request.methods[1].integrated_gradients.max_steps = 50
+    request.methods[2].integrated_gradients.max_steps = 2  # without max_delta it does not matter
+    assert (await server.explanations.Explain(request)).name
 
 
 async def test_an_unknown_layer_is_refused_with_the_nearest_ones(
