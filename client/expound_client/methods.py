@@ -98,6 +98,9 @@ class GridSegmentation(Parameters):
 class SlicSegmentation(Parameters):
     """SLIC superpixels.
 
+    Where it finds fewer than half of `n_segments`, or than 4, it is tried again with ten times the
+    compactness, until that is 1000 or more.
+
     Attributes:
         n_segments: Approximate number of segments. From 4 to 2000.
         compactness: Balance of nearness in space against nearness in colour; higher is squarer.
@@ -155,7 +158,7 @@ class NoiseTunnel(Parameters):
 
     Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Every input gets the same
     noise, drawn from the seed. The maps that come out promise no completeness. Costs `n_samples`
-    times the method.
+    times the method, and a forward pass a copy for its score, which `evaluations` leaves out.
 
     Attributes:
         type: How the samples are put together: "smoothgrad" (mean of the attributions),
@@ -235,7 +238,8 @@ class IntegratedGradients(Method):
     """Integrated gradients.
 
     Sundararajan et al., 2017. Captum. Values (C, H, W) sum to the score minus the baseline's score,
-    up to `convergence_delta`. Cost: `n_steps` forward and backward passes.
+    up to `convergence_delta`. Cost: `n_steps` forward and backward passes, and one forward pass for
+    the baseline.
 
     Attributes:
         n_steps: Number of points on the path. From 2 to 2000.
@@ -248,8 +252,8 @@ class IntegratedGradients(Method):
         max_delta: Largest completeness error, relative to the score minus the baseline's score:
             the number of points doubles from `n_steps` until it is reached, or `max_steps` are.
             Absent: `n_steps` are run. Not together with a noise tunnel. Above 0 to 1.
-        max_steps: Largest number of points for `max_delta`; a map that has not reached it then
-            carries a warning. From 2 to 10000.
+        max_steps: Largest number of points for `max_delta`, at least `n_steps`; a map that has
+            not reached it then carries a warning. From 2 to 10000.
     """
 
     _message = method_pb2.IntegratedGradients
@@ -271,7 +275,8 @@ class GradientShap(Method):
 
     Erion et al., 2019; Lundberg's GradientSHAP. Values (C, H, W) sum to the score minus the
     baselines' score, of the noisy inputs and the baselines drawn, within a few `standard_error`.
-    Cost: `n_samples` forward and backward passes, and as many forward passes for those scores.
+    Cost: `n_samples` forward and backward passes, and for those scores a forward pass a noisy input
+    and a baseline.
 
     Attributes:
         n_samples: Number of random points. From 2 to 2000.
@@ -432,7 +437,9 @@ class LayerActivation(Method):
 class LayerConductance(Method):
     """Layer conductance, summed over channels.
 
-    Dhamdhere et al., 2018. Values (H, W). Cost: `n_steps` forward and backward passes.
+    Dhamdhere et al., 2018. Values (H, W): each cell of the layer is shared out among its pixels, so
+    that they sum to the score minus the baseline's score, up to `convergence_delta`. Cost:
+    `n_steps` + 1 forward and backward passes, and one forward pass for the baseline.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.
@@ -485,17 +492,17 @@ class Occlusion(Method):
 
     Zeiler and Fergus, 2014. Values (H, W): the score lost, averaged over the windows that cover a
     pixel; the segments are the cells that the windows' edges make. Windows at the far edges are cut
-    off there. Cost: one evaluation a window.
+    off there. Cost: one evaluation a window, and one for the image.
 
     Attributes:
-        window_height: Height of the window. Absent: an eighth of the input's height, at least
-            1. From 1 to 4096 pixels.
-        window_width: Width of the window. Absent: an eighth of the input's width, at least 1.
-            From 1 to 4096 pixels.
-        stride_height: Vertical step. Absent: half the window's height, at least 1. From 1 to
-            4096 pixels.
-        stride_width: Horizontal step. Absent: half the window's width, at least 1. From 1 to
-            4096 pixels.
+        window_height: Height of the window, at most the input's. Absent: an eighth of the
+            input's height, at least 1. From 1 to 4096 pixels.
+        window_width: Width of the window, at most the input's. Absent: an eighth of the input's
+            width, at least 1. From 1 to 4096 pixels.
+        stride_height: Vertical step, at most the window's height. Absent: half of that, at
+            least 1. From 1 to 4096 pixels.
+        stride_width: Horizontal step, at most the window's width. Absent: half of that, at
+            least 1. From 1 to 4096 pixels.
         baseline: What the window shows instead of the image.
     """
 
@@ -513,7 +520,7 @@ class Occlusion(Method):
 class FeatureAblation(Method):
     """Score lost when one segment is replaced.
 
-    Values (H, W). Cost: one evaluation a segment.
+    Values (H, W). Cost: one evaluation a segment, and one for the image.
 
     Attributes:
         segmentation: How the image is cut.
@@ -535,7 +542,8 @@ class Lime(Method):
     evaluations, and up to two for image and baseline.
 
     Attributes:
-        n_samples: Number of random compositions of segments. From 10 to 100000 evaluations.
+        n_samples: Number of random compositions of segments; one less where it is odd and they
+            come in pairs. From 10 to 100000 evaluations.
         segmentation: How the image is cut, into at most 5792 segments.
         baseline: What a missing segment shows.
         kernel_width: Width of the exponential kernel on the cosine distance between
@@ -574,8 +582,9 @@ class KernelShap(Method):
     the ends.
 
     Attributes:
-        n_samples: Number of coalitions of segments. More than 2^segments - 2 are not needed,
-            and not run. From 10 to 100000 evaluations.
+        n_samples: Number of coalitions of segments; one less where it is odd and they come in
+            pairs. More than 2^segments - 2 are not needed, and not run. From 10 to 100000
+            evaluations.
         segmentation: How the image is cut, into at most 5792 segments.
         baseline: What a missing segment shows.
         max_standard_error: Stops when the largest standard error of a value is at most this.
@@ -605,7 +614,7 @@ class PartitionShap(Method):
 
     The hierarchy halves the segments along their longer side, and evaluations are spent where the
     score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values
-    (H, W). Cost: `n_samples` evaluations.
+    (H, W). Cost: up to `n_samples` evaluations.
 
     Attributes:
         n_samples: Limit of evaluations. From 10 to 100000 evaluations.
@@ -727,7 +736,8 @@ class ScoreCam(Method):
     """Score-CAM.
 
     Wang et al., 2020. Activation maps weighted by the softmax over channels of the score that the
-    image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a channel.
+    image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a channel that is
+    not the same everywhere, and two for the image.
 
     Attributes:
         layer: Layer by its name in the model card. Absent: the one that the model card marks.

@@ -68,7 +68,7 @@ class Progress:
     Attributes:
         evaluations_done: forward passes of one image that are done.
         evaluations_total: those planned; a method that stops early stays below it.
-        time_left_s: estimated time left in seconds; None until it can be told.
+        time_left_s: estimated time left in seconds; None until it can be told, and at the end.
         standard_error: largest standard error of any segment; None for methods without.
     """
 

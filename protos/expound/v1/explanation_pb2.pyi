@@ -31,7 +31,7 @@ class _State:
 class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     STATE_UNSPECIFIED: _State.ValueType  # 0
-    """Never sent."""
+    """Of the answer to `validate_only`; else never sent."""
     STATE_PENDING: _State.ValueType  # 1
     """Accepted, and waiting for a worker."""
     STATE_RUNNING: _State.ValueType  # 2
@@ -54,7 +54,7 @@ class State(_State, metaclass=_StateEnumTypeWrapper):
     """
 
 STATE_UNSPECIFIED: State.ValueType  # 0
-"""Never sent."""
+"""Of the answer to `validate_only`; else never sent."""
 STATE_PENDING: State.ValueType  # 1
 """Accepted, and waiting for a worker."""
 STATE_RUNNING: State.ValueType  # 2
@@ -104,9 +104,9 @@ class _ScoreEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Score.ValueType
     SCORE_UNSPECIFIED: _Score.ValueType  # 0
     """Never sent."""
     SCORE_LOGIT: _Score.ValueType  # 1
-    """The raw output of the class (gradient methods)."""
+    """The raw output of the class (gradient methods, and Score-CAM)."""
     SCORE_PROBABILITY: _Score.ValueType  # 2
-    """The softmax probability of the class (perturbation methods)."""
+    """The softmax probability of the class (the other perturbation methods)."""
 
 class Score(_Score, metaclass=_ScoreEnumTypeWrapper):
     """Which score of the model is explained."""
@@ -114,9 +114,9 @@ class Score(_Score, metaclass=_ScoreEnumTypeWrapper):
 SCORE_UNSPECIFIED: Score.ValueType  # 0
 """Never sent."""
 SCORE_LOGIT: Score.ValueType  # 1
-"""The raw output of the class (gradient methods)."""
+"""The raw output of the class (gradient methods, and Score-CAM)."""
 SCORE_PROBABILITY: Score.ValueType  # 2
-"""The softmax probability of the class (perturbation methods)."""
+"""The softmax probability of the class (the other perturbation methods)."""
 Global___Score: _TypeAlias = Score  # noqa: Y015
 
 @_typing.final
@@ -145,13 +145,15 @@ class ExplainRequest(_message.Message):
     build gives the same answer.
     """
     request_id: _builtins.str
-    """Idempotency key, best a UUID: a second request with the same id and the same body gives the
-    first one's explanation; with another body, ALREADY_EXISTS. Honoured for as long as the
-    explanation exists. Absent: every call is a new explanation.
+    """Idempotency key, best a UUID: a second request with the same id and the same body, apart from
+    `wait`, gives the first one's explanation; with another body, ALREADY_EXISTS. Honoured for as
+    long as the explanation exists. Absent: every call is a new explanation.
     """
     validate_only: _builtins.bool
-    """Checks everything as if it were real, and enqueues nothing. The answer holds the resolved
-    request and no name.
+    """Checks the request as if it were real, and enqueues nothing. The answer holds the resolved
+    request and no name. Not checked is what other requests decide (a `request_id` that is used,
+    what is in flight or kept, a full queue), and what workers find when they have the images, such
+    as too few segments.
     """
     fresh: _builtins.bool
     """Works on it anew, even where the same question has been answered. Else the answer to an
@@ -185,12 +187,14 @@ class ExplainRequest(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long the work may take from acceptance; what is not done then is FAILED with reason
-        DEADLINE_EXCEEDED, and what is done is kept.
+        DEADLINE_EXCEEDED, and what is done is kept. Servers look for it twice a second.
         """
 
     @_builtins.property
     def ttl(self) -> _duration_pb2.Duration:
-        """How long the explanation is kept, from acceptance."""
+        """How long the explanation is kept, from acceptance. Lists leave it out then; it is there for a
+        minute more, so that who asks for it sees how it ended.
+        """
 
     @_builtins.property
     def output(self) -> Global___OutputOptions:
@@ -390,7 +394,7 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def provenance(self) -> Global___Provenance:
-        """What it was made of and by; filled when a worker has taken it."""
+        """What it was made of and by; absent until the predictions are known."""
 
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
@@ -402,7 +406,7 @@ class Explanation(_message.Message):
 
     @_builtins.property
     def expire_time(self) -> _timestamp_pb2.Timestamp:
-        """When it is deleted."""
+        """When its `ttl` is over: it is deleted a minute later."""
 
     def __init__(
         self,
@@ -567,12 +571,12 @@ class Progress(_message.Message):
     evaluations_total: _builtins.int
     """Evaluations planned, over all inputs; a method that stops early stays below it."""
     standard_error: _builtins.float
-    """Largest standard error of any segment, in units of the explained score; absent for methods
-    that have none.
+    """Largest standard error of any segment (of RISE, of any pixel) of the inputs so far, in units of
+    the explained score; absent for methods that have none.
     """
     @_builtins.property
     def time_left(self) -> _duration_pb2.Duration:
-        """Estimated time left; absent until it can be told."""
+        """Estimated time left; absent until it can be told, and at the end."""
 
     def __init__(
         self,
@@ -624,8 +628,8 @@ class Attribution(_message.Message):
     layer_reason: _builtins.str
     """How that layer came to be chosen; empty for others."""
     convergence_delta: _builtins.float
-    """`sum(values) - (output - baseline_output)`, in units of `score`; absent for methods that do
-    not promise completeness.
+    """`sum(values) - (output - baseline_output)`, of LRP `sum(values) - output`, in units of `score`;
+    absent for methods that do not promise completeness.
     """
     standard_error: _builtins.float
     """Largest entry of `standard_errors`; of RISE, that of a pixel; of GradientSHAP, that of
@@ -791,7 +795,7 @@ class Provenance(_message.Message):
     """Worker that made the predictions and the gradient methods."""
     @_builtins.property
     def input_digests(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """SHA-256 of every input as it was sent, hexadecimal."""
+        """SHA-256 of every input as it was sent, of a tensor that of its `data`, hexadecimal."""
 
     @_builtins.property
     def library_versions(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:

@@ -85,7 +85,9 @@ class ExplanationServiceServicer:
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
-        the `request_id` was used with another body. UNAVAILABLE: Redis is away; try again.
+        the `request_id` was used with another body. RESOURCE_EXHAUSTED: a quota is used up, the queue
+        is full, or the request leaves no room for its answer. UNAVAILABLE: Redis is away, or no worker
+        lives; try again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

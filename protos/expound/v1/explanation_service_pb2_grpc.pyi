@@ -45,7 +45,9 @@ class ExplanationServiceStub:
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
-    the `request_id` was used with another body. UNAVAILABLE: Redis is away; try again.
+    the `request_id` was used with another body. RESOURCE_EXHAUSTED: a quota is used up, the queue
+    is full, or the request leaves no room for its answer. UNAVAILABLE: Redis is away, or no worker
+    lives; try again.
     """
     WatchExplanation: _grpc.UnaryStreamMultiCallable[_explanation_service_pb2.WatchExplanationRequest, _explanation_pb2.ExplanationEvent]
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
@@ -84,7 +86,9 @@ class ExplanationServiceAsyncStub(ExplanationServiceStub):
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
-    the `request_id` was used with another body. UNAVAILABLE: Redis is away; try again.
+    the `request_id` was used with another body. RESOURCE_EXHAUSTED: a quota is used up, the queue
+    is full, or the request leaves no room for its answer. UNAVAILABLE: Redis is away, or no worker
+    lives; try again.
     """
     WatchExplanation: _aio.UnaryStreamMultiCallable[_explanation_service_pb2.WatchExplanationRequest, _explanation_pb2.ExplanationEvent]  # type: ignore[assignment]
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
@@ -126,7 +130,9 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
-        the `request_id` was used with another body. UNAVAILABLE: Redis is away; try again.
+        the `request_id` was used with another body. RESOURCE_EXHAUSTED: a quota is used up, the queue
+        is full, or the request leaves no room for its answer. UNAVAILABLE: Redis is away, or no worker
+        lives; try again.
         """
 
     @_abc_1.abstractmethod

@@ -5,7 +5,8 @@ The methods, one message each, and the parts that they share: baselines, segment
 noise tunnels.
 
 "Model input units" are those of the tensor that enters the network, after preprocessing.
-"Evaluations" are forward passes of one image.
+"Evaluations" are forward passes of one image. `n_samples` times the segments of an image, of RISE
+the cells of a mask, is at most 33554432; workers refuse more.
 """
 
 from collections import abc as _abc
@@ -90,7 +91,7 @@ class Method(_message.Message):
     key: _builtins.str
     """Name of this method's result, unique in the request. Absent: the name of the method, with
     the noise tunnel's type behind it if there is one ("saliency_smoothgrad_sq"), and "_2",
-    "_3"… behind that where it would repeat. Letters, digits and underscores.
+    "_3"… behind that where it would repeat. ASCII letters, digits and underscores.
     """
     @_builtins.property
     def saliency(self) -> Global___Saliency:
@@ -507,7 +508,9 @@ Global___GridSegmentation: _TypeAlias = GridSegmentation  # noqa: Y015
 
 @_typing.final
 class SlicSegmentation(_message.Message):
-    """SLIC superpixels."""
+    """SLIC superpixels. Where it finds fewer than half of `n_segments`, or than 4, it is tried again
+    with ten times the compactness, until that is 1000 or more.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -636,7 +639,7 @@ class NoiseTunnel(_message.Message):
 
     Smilkov et al. 2017 (SmoothGrad), Adebayo et al. 2018 (VarGrad). Every input gets the same noise,
     drawn from the seed. The maps that come out promise no completeness. Costs `n_samples` times the
-    method.
+    method, and a forward pass a copy for its score, which `evaluations` leaves out.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -761,7 +764,7 @@ Global___InputXGradient: _TypeAlias = InputXGradient  # noqa: Y015
 class IntegratedGradients(_message.Message):
     """Integrated gradients (Sundararajan et al., 2017). Captum. Values (C, H, W) sum to the score
     minus the baseline's score, up to `convergence_delta`. Cost: `n_steps` forward and backward
-    passes.
+    passes, and one forward pass for the baseline.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -817,8 +820,8 @@ class IntegratedGradients(_message.Message):
     run. Not together with a noise tunnel.
     """
     max_steps: _builtins.int
-    """Largest number of points for `max_delta`; a map that has not reached it then carries a
-    warning.
+    """Largest number of points for `max_delta`, at least `n_steps`; a map that has not reached it
+    then carries a warning.
     """
     @_builtins.property
     def baseline(self) -> Global___Baseline:
@@ -862,7 +865,7 @@ class GradientShap(_message.Message):
     """Expected gradients between random baselines and noisy inputs (Erion et al., 2019; Lundberg's
     GradientSHAP). Values (C, H, W) sum to the score minus the baselines' score, of the noisy inputs
     and the baselines drawn, within a few `standard_error`. Cost: `n_samples` forward and backward
-    passes, and as many forward passes for those scores.
+    passes, and for those scores a forward pass a noisy input and a baseline.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1165,7 +1168,7 @@ Global___LayerCam: _TypeAlias = LayerCam  # noqa: Y015
 class ScoreCam(_message.Message):
     """Score-CAM (Wang et al., 2020). Activation maps weighted by the softmax over channels of the
     score that the image keeps under each of them as a mask. Values (H, W). Cost: one evaluation a
-    channel.
+    channel that is not the same everywhere, and two for the image.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1296,8 +1299,10 @@ Global___LayerActivation: _TypeAlias = LayerActivation  # noqa: Y015
 
 @_typing.final
 class LayerConductance(_message.Message):
-    """Layer conductance (Dhamdhere et al., 2018), summed over channels. Values (H, W). Cost:
-    `n_steps` forward and backward passes.
+    """Layer conductance (Dhamdhere et al., 2018), summed over channels. Values (H, W): each cell of the
+    layer is shared out among its pixels, so that they sum to the score minus the baseline's score,
+    up to `convergence_delta`. Cost: `n_steps` + 1 forward and backward passes, and one forward pass
+    for the baseline.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1416,7 +1421,7 @@ Global___Lrp: _TypeAlias = Lrp  # noqa: Y015
 class Occlusion(_message.Message):
     """Occlusion by a sliding window (Zeiler and Fergus, 2014). Values (H, W): the score lost, averaged
     over the windows that cover a pixel; the segments are the cells that the windows' edges make.
-    Windows at the far edges are cut off there. Cost: one evaluation a window.
+    Windows at the far edges are cut off there. Cost: one evaluation a window, and one for the image.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1427,13 +1432,13 @@ class Occlusion(_message.Message):
     STRIDE_WIDTH_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
     window_height: _builtins.int
-    """Height of the window. Absent: an eighth of the input's height, at least 1."""
+    """Height of the window, at most the input's. Absent: an eighth of the input's height, at least 1."""
     window_width: _builtins.int
-    """Width of the window. Absent: an eighth of the input's width, at least 1."""
+    """Width of the window, at most the input's. Absent: an eighth of the input's width, at least 1."""
     stride_height: _builtins.int
-    """Vertical step. Absent: half the window's height, at least 1."""
+    """Vertical step, at most the window's height. Absent: half of that, at least 1."""
     stride_width: _builtins.int
-    """Horizontal step. Absent: half the window's width, at least 1."""
+    """Horizontal step, at most the window's width. Absent: half of that, at least 1."""
     @_builtins.property
     def baseline(self) -> Global___Baseline:
         """What the window shows instead of the image."""
@@ -1472,7 +1477,9 @@ Global___Occlusion: _TypeAlias = Occlusion  # noqa: Y015
 
 @_typing.final
 class FeatureAblation(_message.Message):
-    """Score lost when one segment is replaced. Values (H, W). Cost: one evaluation a segment."""
+    """Score lost when one segment is replaced. Values (H, W). Cost: one evaluation a segment, and one
+    for the image.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -1544,7 +1551,7 @@ class Lime(_message.Message):
     MAX_SECONDS_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
-    """Number of random compositions of segments."""
+    """Number of random compositions of segments; one less where it is odd and they come in pairs."""
     kernel_width: _builtins.float
     """Width of the exponential kernel on the cosine distance between compositions."""
     n_features: _builtins.int
@@ -1649,7 +1656,9 @@ class KernelShap(_message.Message):
     MAX_SECONDS_FIELD_NUMBER: _builtins.int
     SAMPLING_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
-    """Number of coalitions of segments. More than 2^segments - 2 are not needed, and not run."""
+    """Number of coalitions of segments; one less where it is odd and they come in pairs. More than
+    2^segments - 2 are not needed, and not run.
+    """
     max_standard_error: _builtins.float
     """Stops when the largest standard error of a value is at most this. Absent: `n_samples` are
     run. In units of the explained probability.
@@ -1701,8 +1710,8 @@ Global___KernelShap: _TypeAlias = KernelShap  # noqa: Y015
 class PartitionShap(_message.Message):
     """Owen values over a hierarchy of segments (as shap's PartitionExplainer). The hierarchy halves the
     segments along their longer side, and evaluations are spent where the score changes most. Nothing
-    in it is drawn at random, and so it has no standard errors. Values (H, W). Cost: `n_samples`
-    evaluations.
+    in it is drawn at random, and so it has no standard errors. Values (H, W). Cost: up to
+    `n_samples` evaluations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor

@@ -81,7 +81,7 @@ class GetModelRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `models/NAME`."""
+    """Resource name, `models/NAME`, or NAME."""
     def __init__(
         self,
         *,
@@ -360,8 +360,9 @@ class Capability(_message.Message):
     reason: _builtins.str
     """Why it is not supported, or how far off it is, and what to use instead."""
     error: _builtins.float
-    """Its error in the probe at load, relative: completeness, conservation or additivity. Absent for
-    methods that make no such promise.
+    """Its error in the probe at load, relative: completeness, conservation or additivity, or how far
+    the scores of one image change from run to run where the model is random and that is more.
+    Absent for methods that make no such promise, on a model that is not random.
     """
     def __init__(
         self,

@@ -59,7 +59,7 @@ class ModelServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetModel(self, request, context):
-        """Gives one model whole. NOT_FOUND: no live worker serves it.
+        """Gives one model whole. NOT_FOUND: no live worker serves it. UNAVAILABLE: no worker lives.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

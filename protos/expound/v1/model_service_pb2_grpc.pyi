@@ -36,7 +36,7 @@ class ModelServiceStub:
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
     """Lists the models by name, without labels and layers."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]
-    """Gives one model whole. NOT_FOUND: no live worker serves it."""
+    """Gives one model whole. NOT_FOUND: no live worker serves it. UNAVAILABLE: no worker lives."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
@@ -46,7 +46,7 @@ class ModelServiceAsyncStub(ModelServiceStub):
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists the models by name, without labels and layers."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_service_pb2.Model]  # type: ignore[assignment]
-    """Gives one model whole. NOT_FOUND: no live worker serves it."""
+    """Gives one model whole. NOT_FOUND: no live worker serves it. UNAVAILABLE: no worker lives."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tells which models the live workers serve."""
@@ -65,6 +65,6 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.GetModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.Model, _abc.Awaitable[_model_service_pb2.Model]]:
-        """Gives one model whole. NOT_FOUND: no live worker serves it."""
+        """Gives one model whole. NOT_FOUND: no live worker serves it. UNAVAILABLE: no worker lives."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
