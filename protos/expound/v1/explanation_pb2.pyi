@@ -50,7 +50,9 @@ class _StateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_State.ValueType
 class State(_State, metaclass=_StateEnumTypeWrapper):
     """State of an explanation, or of one of its methods.
 
-    PENDING → RUNNING → one of the four terminal states, of which the first reached is kept.
+    PENDING → RUNNING → one of the four terminal states, of which the first reached is kept. What
+    ends before a worker has it is never RUNNING; a method that its worker gives back, or that is lost
+    with it, is PENDING again.
     """
 
 STATE_UNSPECIFIED: State.ValueType  # 0
@@ -157,9 +159,9 @@ class ExplainRequest(_message.Message):
     """
     fresh: _builtins.bool
     """Works on it anew, even where the same question has been answered. Else the answer to an
-    equal request of the same tenant, with the same inputs on the same weights, is given again, or
-    waited for while it is being made. Equal are requests that differ in nothing but `request_id`,
-    `wait`, `timeout` and `ttl`.
+    equal request of the same tenant, with the same inputs on the same weights, is given again,
+    where it succeeded and is no older than the server allows, or waited for while it is being
+    made. Equal are requests that differ in nothing but `request_id`, `wait`, `timeout` and `ttl`.
     """
     deterministic: _builtins.bool
     """Never shares a batch with other requests, so that it gives the same bytes whenever the same
@@ -989,7 +991,7 @@ class MethodProgressed(_message.Message):
     @_builtins.property
     def partials(self) -> _containers.RepeatedCompositeFieldContainer[Global___Attribution]:
         """The map as it stands, for methods that can tell it early: `weights` and `standard_errors`
-        of the inputs that are under way, with `segments` the first time.
+        of the input that is under way, with its `segments` the first time at its first target.
         """
 
     def __init__(
