@@ -157,6 +157,8 @@ def test_too_few_segments_fail_the_method_with_advice(client: Client) -> None:
     with pytest.raises(ExplanationFailedError) as raised:
         explanation.result(60)
     assert raised.value.reason is Reason.TOO_FEW_SEGMENTS
+    paths = [violation.field for violation in raised.value.violations]
+    assert paths == ["methods[1].lime.segmentation.quickshift"]
     assert raised.value.result is not None
     assert "saliency" in raised.value.result
 

@@ -121,7 +121,11 @@ def test_one_segment_of_quickshift_on_a_small_image_is_refused_with_advice() -> 
     with pytest.raises(MethodError) as caught:
         segment(quickshift, model, image, seed=0)
     assert caught.value.reason is Reason.TOO_FEW_SEGMENTS
-    assert caught.value.metadata == {"algorithm": "quickshift", "segments": "1"}
+    assert caught.value.metadata == {
+        "algorithm": "quickshift",
+        "segments": "1",
+        "field": "segmentation.quickshift",
+    }
     assert "quickshift found 1 segment in the 32x32 input" in caught.value.message
     assert "use slic or grid" in caught.value.message
 

@@ -179,4 +179,5 @@ def _check_count(algorithm: str, count: int, height: int, width: int) -> None:
             f"{_ADVICE[algorithm](height, width)}",
             algorithm=algorithm,
             segments=str(count),
+            field=f"segmentation.{algorithm}",
         )
