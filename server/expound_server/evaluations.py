@@ -57,6 +57,12 @@ def _of_integrated_gradients(parameters: method_pb2.IntegratedGradients) -> int:
     return 1 + parameters.n_steps
 
 
+def _of_gradient_shap(parameters: method_pb2.GradientShap) -> int:
+    # Noise makes inputs whose scores are to be found.
+    passes = 2 if parameters.stdev else 1
+    return passes * parameters.n_samples + max(len(parameters.baselines), 1)
+
+
 def _of_baselines(parameters: method_pb2.DeepLiftShap | method_pb2.DeepShap) -> int:
     return 2 * max(len(parameters.baselines), 1)
 
@@ -65,7 +71,7 @@ _OF_GRADIENTS: dict[str, Callable[[Any], int]] = {
     "saliency": lambda _: 1,
     "input_x_gradient": lambda _: 1,
     "integrated_gradients": _of_integrated_gradients,
-    "gradient_shap": lambda parameters: parameters.n_samples,
+    "gradient_shap": _of_gradient_shap,
     "deep_lift": lambda _: 2,
     "deep_lift_shap": _of_baselines,
     "deep_shap": _of_baselines,
@@ -74,7 +80,7 @@ _OF_GRADIENTS: dict[str, Callable[[Any], int]] = {
     "grad_cam": lambda _: 1,
     "guided_grad_cam": lambda _: 2,
     "layer_activation": lambda _: 1,
-    "layer_conductance": lambda parameters: 1 + parameters.n_steps,
+    "layer_conductance": lambda parameters: 2 + parameters.n_steps,
     "grad_cam_plus_plus": lambda _: 1,
     "layer_cam": lambda _: 1,
     "eigen_cam": lambda _: 1,
