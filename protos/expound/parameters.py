@@ -81,7 +81,7 @@ def violations(message: Message, path: str = "") -> Iterator[Violation]:
         if _given(message, field) or _required(field):
             measured = _measure(message, field)
             if measured is not None and not _in_range(measured, rule(field)):
-                description = f"must be {allowed(field)}, not {measured:.12g}"
+                description = f"must be {allowed(field)}, not {measured:.16g}"
                 yield Violation(_join(path, field), description)
     for child, child_path in children(message, path):
         yield from violations(child, child_path)

@@ -171,6 +171,11 @@ def test_durations_are_measured_in_seconds(name: str, duration: Duration, is_all
     assert list(paths(request)) == ([] if is_allowed else [name])
 
 
+def test_what_is_a_nanosecond_too_long_is_not_told_as_the_limit() -> None:
+    request = explanation_pb2.ExplainRequest(timeout=Duration(seconds=86400, nanos=1))
+    assert paths(request)["timeout"].endswith("to 86400 seconds, not 86400.000000001")
+
+
 def test_members_of_a_oneof_are_measured_only_when_chosen() -> None:
     request = valid_request()
     request.target.top_k = 0
