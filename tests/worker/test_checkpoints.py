@@ -20,7 +20,6 @@ from tests.server.hand_worker import HandWorker
 
 IMAGES = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 BREAKS_OFF_IN = 1
-BREAKS_OFF_AFTER = 40
 
 
 @pytest.fixture
@@ -34,25 +33,26 @@ def store(redis_url: str) -> Store:
     return Store(redis.Redis.from_url(redis_url), "worker")
 
 
-def _stop_early(stopping: threading.Event) -> Report:
+def _stop_early(stopping: threading.Event, after: int) -> Report:
     def report(done: int, total: int, estimate: Estimate | None = None) -> None:
-        if done >= BREAKS_OFF_AFTER:
+        if done >= after:
             stopping.set()
 
     return report
 
 
 def _attempt(
-    store: Store, model: Model, parameters: m.Lime | m.KernelShap, *, breaks_off: bool = False
+    store: Store, model: Model, parameters: m.Lime | m.KernelShap, breaks_off_after: int = 0
 ) -> list[Answer]:
-    """Takes the job and explains all images; gives it back in the middle if it breaks off."""
+    """Takes the job and explains all images; gives it back in the second where it is to."""
     [attempt] = store.run("claim", "a", "0", "worker", "")
     unit, stopping = Unit(store, "a", "0", attempt), threading.Event()
     scores = Scores(unit, stopping)
     method = PERTURBATION_METHODS["lime" if isinstance(parameters, m.Lime) else "kernel_shap"]
     answers = []
     for number, image in enumerate(IMAGES):
-        report = _stop_early(stopping) if breaks_off and number == BREAKS_OFF_IN else ignore
+        breaks_off = breaks_off_after and number == BREAKS_OFF_IN
+        report = _stop_early(stopping, breaks_off_after) if breaks_off else ignore
         scores.next_input()
         try:
             own = checkpointed(model, scores)
@@ -81,7 +81,7 @@ def test_an_input_that_ends_elsewhere_takes_no_scores_of_the_next(
     before, after = (with_module(model, model.module, batch=BatchSize(s)) for s in batch_sizes)
     expected = _attempt(store, after, parameters)
     store.client.delete("expound:explanation:a:checkpoint:0")
-    assert len(_attempt(store, before, parameters, breaks_off=True)) == BREAKS_OFF_IN
+    assert len(_attempt(store, before, parameters, 40)) == BREAKS_OFF_IN
     resumed = _attempt(store, after, parameters)
     assert [answer.evaluations for answer in resumed] == [answer.evaluations for answer in expected]
     assert expected[0].evaluations < 400
@@ -89,3 +89,20 @@ def test_an_input_that_ends_elsewhere_takes_no_scores_of_the_next(
         assert answer.weights is not None and wanted.weights is not None
         np.testing.assert_allclose(answer.weights, wanted.weights, atol=1e-5)
         assert answer.output == pytest.approx(wanted.output, abs=1e-6)
+
+
+def test_what_several_attempts_have_evaluated_is_one_to_the_last(store: Store) -> None:
+    model = cifar_net()
+    scored: list[int] = []
+    model.module.register_forward_pre_hook(lambda _, inputs: scored.append(len(inputs[0])))
+    parameters = resolved(m.Lime(sampling=m.Lime.SAMPLING_LIME, n_samples=200))
+    expected = _attempt(store, model, parameters)
+    store.client.delete("expound:explanation:a:checkpoint:0")
+    whole, scored[:] = sum(scored), []
+    for broken_off_after in (40, 120):
+        assert len(_attempt(store, model, parameters, broken_off_after)) == BREAKS_OFF_IN
+    resumed = _attempt(store, model, parameters)
+    assert sum(scored) == whole
+    for answer, wanted in zip(resumed, expected, strict=True):
+        assert answer.weights is not None and wanted.weights is not None
+        np.testing.assert_array_equal(answer.weights, wanted.weights)
