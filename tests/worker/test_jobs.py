@@ -98,6 +98,36 @@ def test_a_job_alone_waits_for_the_others_and_lets_none_begin() -> None:
     work.end()
 
 
+def test_none_begins_while_one_waits_to_be_alone() -> None:
+    work = Work(limit=3)
+    work.jobs.offer("a", 0)
+    assert work.next_begun() == "a"
+    work.jobs.offer("b", 2)
+    with work.jobs._changed:
+        assert work.jobs._changed.wait_for(lambda: work.jobs._wanting == 1, DEADLINE_S)
+    work.jobs.offer("c", 0)
+    work.ends["a"].set()
+    assert work.next_begun() == "b"
+    work.end()
+    assert work.begun.empty()
+
+
+def test_what_is_heard_of_as_the_last_room_is_taken_waits_for_it() -> None:
+    work = Work(limit=1)
+
+    def listen() -> tuple[str, int] | None:
+        work.jobs.offer("a", 0)
+        return work._listen()
+
+    work.jobs = Jobs(1, work._run, listen)
+    work.offers.put(("b", 0))
+    work.jobs.start(listening=True)
+    assert work.next_begun() == "a"
+    work.ends["a"].set()
+    assert work.next_begun() == "b"
+    work.end()
+
+
 def test_when_there_is_to_be_no_job_those_that_run_are_waited_for() -> None:
     work = Work(limit=3)
     work.jobs.start(listening=True)

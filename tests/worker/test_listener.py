@@ -25,6 +25,7 @@ class Waiting:
         self.ticket_failures: list[Exception] = []
         self.running: dict[str, Future[None]] = {}  # those that end only when they are told to
         self.changed = threading.Condition()
+        self.listened = threading.Event()
 
     def add(self, name: str) -> None:
         with self.changed:
@@ -32,6 +33,7 @@ class Waiting:
             self.changed.notify_all()
 
     def listen(self) -> list[Any]:
+        self.listened.set()
         with self.changed:
             self.changed.wait_for(lambda: bool(self.names or self.failures), 0.05)
             if self.failures:
@@ -84,12 +86,13 @@ def test_what_waits_is_heard_of_and_run(listener: Listener, waiting: Waiting) ->
 
 @pytest.mark.parametrize("failure", [redis.ConnectionError("away"), redis.TimeoutError("slow")])
 def test_it_listens_again_when_redis_has_been_away(
-    listener: Listener, waiting: Waiting, failure: Exception
+    listener: Listener, waiting: Waiting, failure: Exception, caplog: pytest.LogCaptureFixture
 ) -> None:
     listener.start()
     waiting.failures.append(failure)
     waiting.add("a")
     waiting.wait_until_ran("a")
+    assert f"Redis is away: {failure}" in caplog.text
 
 
 def test_what_fails_does_not_keep_it_from_the_next(listener: Listener, waiting: Waiting) -> None:
@@ -113,6 +116,8 @@ def test_while_a_batch_runs_one_more_is_begun_if_it_waits(
         waiting.running[name].set_result(None)
     waiting.add("d")
     waiting.wait_until_ran("a", "b", "c", "d")
+    waiting.listened.clear()
+    assert waiting.listened.wait(DEADLINE_S)
 
 
 def test_what_nobody_heard_of_is_taken_by_a_ticket(listener: Listener, waiting: Waiting) -> None:

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +18,7 @@ from expound_worker.models.model import Model
 from expound_worker.process.threads import compute_on
 from expound_worker.unit import Released
 from tests.numeric.models import cifar_net, with_module
+from tests.processes import wait_until
 
 DEADLINE_S = 30.0
 
@@ -142,6 +144,53 @@ def test_gradient_work_goes_before_the_chunks_that_wait(
         work.result(DEADLINE_S)
         second.result(DEADLINE_S)
     assert order == ["work", "chunk"]
+
+
+def test_work_that_ends_soon_goes_before_work_that_lasts(loop: DeviceLoop) -> None:
+    order: list[str] = []
+    begun, all_there = threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        assert all_there.wait(DEADLINE_S)
+
+    loop.run(first)
+    assert begun.wait(DEADLINE_S)
+    lasting = loop.run(lambda: order.append("lasting"), lasting=True)
+    loop.run(lambda: order.append("soon"))
+    all_there.set()
+    lasting.result(DEADLINE_S)
+    assert order == ["soon", "lasting"]
+
+
+def test_a_stop_lets_what_waits_run(loop: DeviceLoop) -> None:
+    begun, all_there = threading.Event(), threading.Event()
+
+    def first() -> None:
+        begun.set()
+        assert all_there.wait(DEADLINE_S)
+
+    loop.run(first)
+    assert begun.wait(DEADLINE_S)
+    waiting = [loop.run(lambda: None, lasting=lasting) for lasting in (False, True)]
+    with ThreadPoolExecutor(1) as stopping:
+        stopping.submit(loop.stop)
+        _wait_for(loop, lambda: loop._stopping)
+        all_there.set()
+    assert all(work.done() for work in waiting)
+
+
+def test_a_step_begins_anew_where_work_that_lasts_has_given_way(loop: DeviceLoop) -> None:
+    """What watches it takes neither idleness nor work that goes on for a step that hangs."""
+
+    def lasting() -> None:
+        assert loop.step_s() > 0
+        given_way_s = time.monotonic()
+        loop.give_way()
+        assert 0 < loop.step_s() <= time.monotonic() - given_way_s
+
+    loop.run(lasting, lasting=True).result(DEADLINE_S)
+    wait_until(lambda: loop.step_s() == 0, "the loop being idle")
 
 
 def test_work_that_lasts_gives_way_to_work_and_chunks(
