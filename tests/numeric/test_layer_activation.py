@@ -54,6 +54,22 @@ def test_layers_of_tokens_before_a_norm_have_maps(classifier: Classifier) -> Non
         assert np.abs(answer.values).max() > 1e-3
 
 
+@pytest.mark.parametrize("run", [1, 2])
+def test_values_of_a_module_that_runs_twice_are_those_of_the_run(
+    run: int, cifar: Model, thumbnail: Tensor
+) -> None:
+    batch = pair(cifar, thumbnail)
+    outputs: list[Tensor] = []
+    pool = cifar.module.get_submodule("0.pool")
+    hook = pool.register_forward_hook(lambda *given: outputs.append(given[2].clone()))
+    cifar.module(batch.inputs)
+    hook.remove()
+    asked = m.LayerActivation(layer=f"0.pool#{run}", interpolation=m.INTERPOLATION_NEAREST)
+    expected = enlarged(outputs[run - 1].mean(dim=1), (32, 32), "nearest")
+    for answer, values in zip(explained(cifar, batch, asked), expected, strict=True):
+        assert close(answer.values, values)
+
+
 @pytest.mark.parametrize("layer", ["0.conv1", "0.conv2"])
 def test_values_equal_captums(layer: str, cifar: Model, thumbnail: Tensor) -> None:
     batch = pair(cifar, thumbnail)
