@@ -82,12 +82,15 @@ def test_values_equal_those_of_the_paper_for_the_same_masks(
     masks = smooth_masks(50, grid_size, keep_probability, 32, seed=4)
     filler = make_baseline(baseline, cifar.preprocessing, thumbnail, 4)
     for answer, target in zip(answers, [6, 3], strict=True):
-        total = np.zeros((32, 32))
+        terms = []
         for mask in masks:
             kept = torch.from_numpy(mask).float()
             composite = kept * thumbnail + (1 - kept) * filler
-            total += mask * float(cifar.logits(composite[None]).double().softmax(1)[0, target])
-        assert np.allclose(answer.values, total / 50 / keep_probability, atol=1e-5)
+            score = float(cifar.logits(composite[None]).double().softmax(1)[0, target])
+            terms.append(mask * score / keep_probability)
+        assert np.allclose(answer.values, np.mean(terms, axis=0), atol=1e-5)
+        errors = np.std(terms, axis=0, ddof=1) / np.sqrt(50)
+        assert answer.standard_error == pytest.approx(errors.max(), rel=1e-4)
         assert answer.evaluations == 51
         assert answer.output == pytest.approx(
             float(cifar.logits(thumbnail[None]).softmax(1)[0, target]), abs=1e-5
