@@ -90,11 +90,7 @@ class Jobs:
     def _wait_for_others(self) -> None:
         self._wanting += 1
         self._changed.notify_all()
-        self._changed.wait_for(
-            lambda: (
-                self.stopping.is_set() or (self._running == self._suspended and not self._closed)
-            )
-        )
+        self._changed.wait_for(lambda: self._running == self._suspended and not self._closed)
         self._wanting -= 1
         self._closed = True
 
