@@ -169,6 +169,28 @@ def test_a_stop_takes_no_more_and_waits_for_what_runs() -> None:
     assert work.begun.empty()
 
 
+def test_a_stop_lets_those_that_wait_to_be_alone_run_one_by_one() -> None:
+    work = Work(limit=3)
+    work.jobs.offer("a", 0)
+    assert work.next_begun() == "a"
+    for name in "bc":
+        work.jobs.offer(name, 2)
+    with work.jobs._changed:
+        assert work.jobs._changed.wait_for(lambda: work.jobs._wanting == 2, DEADLINE_S)
+    stopping = threading.Thread(target=work.jobs.stop)
+    stopping.start()
+    assert work.jobs.stopping.wait(DEADLINE_S)
+    running = "a"
+    for _ in "bc":
+        with pytest.raises(queue.Empty):
+            work.begun.get(timeout=0.1)
+        work.ends[running].set()
+        running = work.next_begun()
+    work.ends[running].set()
+    stopping.join(DEADLINE_S)
+    assert not stopping.is_alive()
+
+
 def test_a_job_whose_thread_cannot_start_keeps_no_room_and_ends_no_listener(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
