@@ -1,0 +1,57 @@
+"""The maps of a batch are those of each explanation alone, whatever became of the others."""
+
+from collections.abc import Sequence
+from typing import cast
+
+import numpy as np
+import pytest
+import torch
+
+from expound.tensors import from_tensor
+from expound.v1 import explanation_pb2
+from expound.v1 import method_pb2 as m
+from expound_worker.batch_attribution import _attribute
+from expound_worker.batch_prediction import Explanation
+from expound_worker.methods.gradients import Forward
+from expound_worker.methods.method import no_pause
+from expound_worker.models.batch_size import BatchSize
+from expound_worker.pause import Pause
+from expound_worker.predictions import explained, predict
+from expound_worker.store import Store
+from expound_worker.unit import Unit
+from tests.numeric.models import cifar_net, resolved, with_module
+
+IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+
+
+def _maps(explanations: Sequence[Explanation]) -> list[np.ndarray]:
+    results = _attribute(0, cast(Pause, no_pause), explanations)
+    return [from_tensor(each.values) for result in results for each in result.attributions]
+
+
+@pytest.mark.parametrize("batch_size", [1, 16])
+@pytest.mark.parametrize("top_k", [1, 2])
+def test_the_pass_of_a_batch_is_not_taken_for_that_of_a_part(top_k: int, batch_size: int) -> None:
+    """Of two with two targets, one alone has as many pairs as the pass has inputs."""
+    model = cifar_net()
+    model = with_module(model, model.module, batch=BatchSize(batch_size))
+    request = explanation_pb2.ExplainRequest()
+    request.target.top_k = top_k
+    request.methods.add(key="saliency", saliency=resolved(m.Saliency()))
+    forward = Forward.run(model, IMAGES)
+    predictions = predict(model, forward.logits.detach(), request.target)
+    targets = explained(model, predictions, request.target)
+    unit = Unit(cast(Store, None), "a", "explain", 1)
+
+    def explanation(number: int, forward: Forward | None) -> Explanation:
+        here = slice(number, number + 1)
+        return Explanation(
+            unit, request, model, IMAGES[here], predictions[here], targets[here], forward
+        )
+
+    both = [explanation(number, forward) for number in (0, 1)]
+    alone = [map_ for number in (0, 1) for map_ in _maps([explanation(number, None)])]
+    for found in (_maps(both), _maps(both[:1]) + _maps(both[1:])):
+        assert len(found) == 2 * top_k
+        for values, expected in zip(found, alone, strict=True):
+            np.testing.assert_allclose(values, expected, rtol=0, atol=1e-5)
