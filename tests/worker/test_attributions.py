@@ -42,6 +42,11 @@ def test_nan_and_infinity_are_refused_wherever_they_are(wrong: Answer) -> None:
     assert raised.value.reason is Reason.NOT_FINITE
 
 
+def test_the_standard_error_is_the_largest_of_all_segments() -> None:
+    unsure = replace(SOUND, weights=np.ones(3), standard_errors=np.array([0.5, 2.0, 0.0]))
+    assert to_attribution(unsure, 0, SCORE, OUTPUT).standard_error == 2.0
+
+
 @pytest.mark.parametrize(("value", "said"), [(0, "zero everywhere"), (7, "same everywhere")])
 def test_a_map_that_shows_nothing_says_so(value: int, said: str) -> None:
     flat = replace(SOUND, values=np.full((3, 4), value, np.float32))

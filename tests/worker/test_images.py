@@ -168,6 +168,13 @@ def test_a_float_tensor_enters_the_network_as_it_is() -> None:
     assert torch.equal(prepared, torch.from_numpy(values))
 
 
+def test_a_float_tensor_with_its_channels_elsewhere_is_refused() -> None:
+    source = explanation_pb2.Input(tensor=to_tensor(np.zeros((4, 4, 3), np.float32)))
+    with pytest.raises(InputError, match="must be ") as raised:
+        prepare(source, 2, RGB_4X4, decode)
+    assert raised.value.field == "inputs[2].tensor.shape"
+
+
 def test_a_byte_tensor_is_an_image() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, 4, 3)).astype(np.uint8)
     as_tensor = prepare(explanation_pb2.Input(tensor=to_tensor(pixels)), 0, RGB_4X4, decode)
