@@ -11,7 +11,7 @@ from expound import records
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
 from expound.v1 import method_pb2 as m
-from expound_worker import perturb
+from expound_worker import perturb, progress
 from expound_worker.decoding import pixels
 from expound_worker.models.model import Model
 from expound_worker.models.registry import Registry
@@ -64,8 +64,8 @@ def test_progress_is_that_of_all_inputs(hand: HandWorker) -> None:
 def test_a_cancel_between_two_reports_ends_it(
     hand: HandWorker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(perturb, "CHECK_PERIOD_S", 0.0)
-    monkeypatch.setattr(perturb, "PROGRESS_PERIOD_S", 3600.0)
+    monkeypatch.setattr(progress, "_CHECK_PERIOD_S", 0.0)
+    monkeypatch.setattr(progress, "_PERIOD_S", 3600.0)
     model = cifar_net()
     passes: list[int] = []
 
