@@ -51,6 +51,12 @@ def test_without_opacity_nothing_of_the_map_is_seen() -> None:
     assert len(set(drawn[0, 0].tolist())) == 1
 
 
+@pytest.mark.parametrize("opacity", [-0.1, 1.5, 85, float("nan")])
+def test_an_opacity_that_is_no_share_is_refused(opacity: float) -> None:
+    with pytest.raises(InvalidArgumentError, match="opacity: must be from 0 to 1"):
+        pictures.overlay(MAP, PHOTO, opacity=opacity)
+
+
 def test_the_image_is_brought_to_the_size_of_the_map() -> None:
     assert pictures.overlay(np.ones((5, 7)), Image.new("RGB", (50, 50))).size == (7, 5)
 
@@ -58,6 +64,11 @@ def test_the_image_is_brought_to_the_size_of_the_map() -> None:
 def test_another_colour_map_can_be_chosen() -> None:
     values = np.array([[0.0, 1.0]])
     assert pixel(pictures.heatmap(values, colors="viridis"), 0, 1) == (253, 231, 37)
+
+
+def test_an_unknown_colour_map_is_refused() -> None:
+    with pytest.raises(InvalidArgumentError, match="not 'virids'"):
+        pictures.heatmap(MAP, colors="virids")
 
 
 def test_the_map_of_one_sign_is_drawn_in_the_colour_of_that_sign() -> None:

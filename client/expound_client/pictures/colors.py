@@ -6,6 +6,7 @@ import numpy as np
 from cmap import Colormap
 from numpy.typing import NDArray
 
+from expound_client.errors import InvalidArgumentError
 from expound_client.pictures.normalization import NormalizedMap
 
 _DIVERGING = "matplotlib:bwr"
@@ -31,5 +32,11 @@ def table_of(drawn: NormalizedMap, colors: str | None) -> NDArray[np.uint8]:
 
 @cache
 def _table(name: str) -> NDArray[np.uint8]:
-    table: NDArray[np.uint8] = (Colormap(name).lut(256)[:, :3] * 255).round().astype(np.uint8)
+    try:
+        colors = Colormap(name).lut(256)
+    except ValueError:
+        raise InvalidArgumentError.of(
+            "colors", f"must be the name of a colour map of the cmap library, not {name!r}"
+        ) from None
+    table: NDArray[np.uint8] = (colors[:, :3] * 255).round().astype(np.uint8)
     return table

@@ -70,7 +70,12 @@ def overlay(
 
     Returns:
         An RGB image of the map's size. One with nothing to draw is labelled "empty".
+
+    Raises:
+        InvalidArgumentError: `opacity` is no share, or another argument is none of its kind.
     """
+    if not 0 <= opacity <= 1:
+        raise InvalidArgumentError.of("opacity", f"must be from 0 to 1, not {opacity}")
     drawn = normalize(values, sign=sign, outlier_perc=outlier_perc)
     gray = _pixels(image.convert("L"), drawn)[..., None]
     pale = gray * (1 - _PALENESS) + 255 * _PALENESS
