@@ -228,8 +228,11 @@ def test_a_refusal_is_told_with_its_exit_code(
 
 
 def test_no_server_exits_with_3(expound: Expound, capsys: pytest.CaptureFixture[str]) -> None:
-    assert expound("models", "--server", f"127.0.0.1:{free_port()}") == 3
-    assert "Error: " in capsys.readouterr().err
+    address = f"127.0.0.1:{free_port()}"
+    assert expound("models", "--server", address) == 3
+    told = capsys.readouterr().err
+    assert told.startswith(f"Error: no server could be reached at {address}: ")
+    assert "`expound up`" in told and "--server" in told
 
 
 def test_a_failed_method_exits_with_1_and_keeps_the_others(
@@ -318,6 +321,19 @@ def test_watch_shows_an_explanation_to_its_end(
     service.fails = True
     assert expound("watch", canned.NAME) == 1
     assert expound("watch", "explanations/none") == 2
+
+
+def test_models_gives_names_in_full_in_a_narrow_terminal(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    service.card.name = "models/a_model_with_a_name_of_42_characters_in_all"
+    service.card.version = "2026-03-release-candidate-4"
+    assert expound("models") == 0
+    assert "a_model_with_a_name_of_42_characters_in_all" in capsys.readouterr().out
 
 
 def test_models_lists_them(expound: Expound, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import click
 
 from expound_client.aio import AsyncClient
 from expound_client.client import Client
+from expound_client.errors import UnavailableError
 from expound_client.requests import DEFAULT_ADDRESS
 
 _Result = TypeVar("_Result")
@@ -104,7 +105,15 @@ def connection_options(command: Callable[..., _Result]) -> Callable[..., _Result
         connection = Connection(
             **{field.name: options.pop(field.name) for field in fields(Connection)}
         )
-        return command(connection, *arguments, **options)
+        try:
+            return command(connection, *arguments, **options)
+        except UnavailableError as error:
+            if error.reason is not None:  # it is a server that says so
+                raise
+            raise UnavailableError(
+                f"no server could be reached at {connection.address}: {error}\n"
+                "Start one with `expound up`, or name another with --server HOST:PORT."
+            ) from error
 
     for option in reversed(_OPTIONS):
         connected = option(connected)
