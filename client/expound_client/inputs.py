@@ -67,6 +67,6 @@ def _checked(array: NDArray[Any], field: str) -> NDArray[Any]:
         return array.astype(np.float32)
     raise InvalidArgumentError.of(
         f"{field}.tensor",
-        "must be uint8 of shape (H, W, 3) or (H, W), or floating of shape (C, H, W), not "
-        f"{array.dtype} of shape {array.shape}",
+        "must be an image, uint8 of shape (H, W, 3) or (H, W), or a preprocessed input of the "
+        f"network, floating of shape (C, H, W), not {array.dtype} of shape {array.shape}",
     )

@@ -24,6 +24,18 @@ def input_violations(tensor: tensor_pb2.Tensor, path: str) -> Iterator[Violation
         )
 
 
+def model_input_violations(
+    tensor: tensor_pb2.Tensor, path: str, input_shape: Sequence[int]
+) -> Iterator[Violation]:
+    """FLOAT32 inputs enter the network as they are: they have its input shape (C, H, W)."""
+    for violation in shape_violations(tensor, path, input_shape):
+        yield Violation(
+            violation.field,
+            f"{violation.description}: FLOAT32 enters the network as it is, resized and "
+            "preprocessed; an image is UINT8, (H, W, 3) or (H, W)",
+        )
+
+
 def baseline_violations(
     tensor: tensor_pb2.Tensor, path: str, input_shape: Sequence[int]
 ) -> Iterator[Violation]:

@@ -5,7 +5,7 @@ Pure functions over a request and a model's card; nothing is decoded, and no wei
 
 import re
 from collections.abc import Iterator, Sequence
-from heapq import nlargest
+from heapq import nlargest, nsmallest
 from itertools import takewhile
 
 from google.protobuf.message import Message
@@ -61,7 +61,7 @@ def model_violations(
     for part, path in _parts(request):
         if isinstance(part, explanation_pb2.Input) and part.HasField("tensor"):
             if part.tensor.dtype == tensor_pb2.DATA_TYPE_FLOAT32:
-                yield from tensor_validation.shape_violations(
+                yield from tensor_validation.model_input_violations(
                     part.tensor, f"{path}.tensor", model.input_shape
                 )
         elif isinstance(part, method_pb2.Method):
@@ -161,7 +161,12 @@ def _label_problem(label: str, model: model_service_pb2.Model) -> str:
     indices = [index for index, known in enumerate(model.labels) if known == label]
     if indices:
         return f"is the label of several classes, {named(map(str, indices))}; give a class_index"
-    return "is not a label of the model, letter for letter; GetModel lists them"
+    problem = "is not a label of the model, letter for letter"
+    near = {known for known in model.labels if label.casefold() in known.casefold()}
+    if not near:
+        return f"{problem}; GetModel lists them"
+    shortest = ", ".join(nsmallest(_NEAREST, near, key=lambda known: (len(known), known)))
+    return f"{problem}, those with it in them: {shortest}; GetModel lists all"
 
 
 def _shared_start(one: str, other: str) -> int:

@@ -337,6 +337,35 @@ async def test_an_unknown_layer_is_refused_with_the_nearest_ones(
     )
 
 
+@pytest.mark.parametrize(
+    ("label", "told"),
+    [
+        ("Tabby", "those with it in them: tabby, tabby cat, A tabby dog; GetModel lists all"),
+        ("lion", "letter for letter; GetModel lists them"),
+    ],
+)
+async def test_an_unknown_label_is_refused_with_those_that_hold_it(
+    server: Server, worker: HandWorker, label: str, told: str
+) -> None:
+    card = model("cats")
+    card.labels[:] = ["A tabby dog", "tabby", "tabby cat", "the tabby kitten"]
+    worker.publish(card)
+    request = explain_request("saliency")
+    request.model = "cats"
+    request.target.label = label
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.fields["target.label"].endswith(told)
+
+
+async def test_an_image_of_floats_is_refused_with_how_to_send_it(server: Server) -> None:
+    request = explain_request("saliency")
+    request.inputs[0].tensor.CopyFrom(to_tensor(np.zeros((20, 30, 3), np.float32)))
+    refused = await refusal(server.explanations.Explain(request))
+    told = refused.fields["inputs[0].tensor.shape"]
+    assert told.startswith("must be (3, 8, 6), not (20, 30, 3)")
+    assert "preprocessed" in told and "UINT8" in told
+
+
 async def test_everything_wrong_is_told_at_once(server: Server) -> None:
     request = explain_request("lime", "grad_cam")
     request.seed = -1
