@@ -54,6 +54,7 @@ def test_explain_prints_a_table_and_writes_pictures_and_the_report(
     assert "4 files in made" in printed.out
     assert "100/100" in printed.err
     assert "image 1: tabby, 60.0%" in printed.err
+    assert "lime, tabby: a warning & <b>more</b>\n" in printed.err
     names = {"photo_saliency_tabby.png", "photo_lime_tabby.png", "grid.png", "report.html"}
     assert {path.name for path in (tmp_path / "made").iterdir()} == names
     with Image.open(tmp_path / "made" / "photo_lime_tabby.png") as overlay:

@@ -12,7 +12,7 @@ from expound_client.cli.connection import Connection, connection_options
 from expound_client.cli.console import echo, plain_console, visible
 from expound_client.cli.interrupts import run
 from expound_client.cli.method_option import MethodOption
-from expound_client.cli.outputs import result_table, write
+from expound_client.cli.outputs import result_table, warnings, write
 from expound_client.cli.progress import follow
 from expound_client.errors import ExpoundError
 from expound_client.results import ExplanationResult, State
@@ -83,6 +83,8 @@ def explain(
     result = run(explained)
     console = plain_console()
     console.print(result_table(result, images))
+    for warning in warnings(result, images):
+        echo(warning, err=True)
     for key, error in result.errors.items():
         echo(f"{key} failed: {error}", err=True)
     written = write(result, images, true_labels, out)

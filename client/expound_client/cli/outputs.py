@@ -31,15 +31,9 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
         table.add_column(column, justify="right", no_wrap=True)
     for key, method in result.methods.items():
         for attribution in method.attributions:
-            image = Path(images[attribution.input_index]).name
-            target = (
-                attribution.target.label
-                if len(images) == 1
-                else f"{image}: {attribution.target.label}"
-            )
             table.add_row(
                 _folded(key),
-                Text(target),
+                Text(_target(attribution, images)),
                 f"{attribution.target.probability:.1%}",
                 f"{attribution.evaluations:,}",
                 seconds(method.duration_s),
@@ -51,6 +45,16 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
                 _folded(key), Text(method.state.lower(), "red"), "", "", seconds(method.duration_s)
             )
     return table
+
+
+def warnings(result: ExplanationResult, images: Sequence[str]) -> list[str]:
+    """What a reader of the maps should know, a line a warning, with the map that it is of."""
+    return [
+        f"{key}, {_target(attribution, images)}: {warning}"
+        for key, method in result.methods.items()
+        for attribution in method.attributions
+        for warning in attribution.warnings
+    ]
 
 
 def write(
@@ -96,6 +100,12 @@ def _name(attribution: Attribution, images: Sequence[str]) -> str:
 def _word(text: str) -> str:
     """The letters and digits of a text, as a part of a file's name that leads out of no folder."""
     return re.sub(r"\W+", "_", text).strip("_")[:40]
+
+
+def _target(attribution: Attribution, images: Sequence[str]) -> str:
+    """What is explained; with the name of the image where there are several."""
+    label = attribution.target.label
+    return label if len(images) == 1 else f"{Path(images[attribution.input_index]).name}: {label}"
 
 
 def _folded(key: str) -> str:
