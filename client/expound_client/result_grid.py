@@ -1,8 +1,10 @@
 """The grid of a result: every map beside its image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from expound_client import pictures
@@ -38,4 +40,18 @@ def to_grid(result: "ExplanationResult", true_labels: Sequence[str]) -> Image.Im
         if true_labels:
             caption += f"\ntrue: {true_labels[index]}"
         rows.append(pictures.Row([image, *drawn], caption))
-    return pictures.grid(["image", *result.methods], rows)
+    attributions = (each for method in result.methods.values() for each in method.attributions)
+    shown = legend(attribution.values for attribution in attributions)
+    return pictures.grid(["image", *result.methods], rows, legend=shown)
+
+
+def legend(maps: Iterable[NDArray[np.floating]]) -> str:
+    """What the colours of some maps stand for; nothing where there is no map."""
+    signed = {pictures.normalize(values).signed for values in maps}
+    told = {
+        frozenset({True}): "Red speaks for the class, blue against it.",
+        frozenset({False}): "From violet to yellow: from weak to strong.",
+        frozenset({True, False}): "Red speaks for the class, blue against it; other maps go from "
+        "violet, weak, to yellow, strong.",
+    }
+    return f"{told[frozenset(signed)]} Each map has a scale of its own." if signed else ""

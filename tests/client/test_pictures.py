@@ -175,3 +175,15 @@ def test_a_grid_has_a_place_for_what_is_not_there() -> None:
     partly = pictures.grid(["a", "b"], [pictures.Row([picture, None])])
     assert partly.size == whole.size
     assert pictures.grid(["a"], []).width > 128
+
+
+def test_a_grid_has_its_legend_below_within_its_width() -> None:
+    rows = [pictures.Row([Image.new("RGB", (128, 128), "red")])]
+    plain = np.asarray(pictures.grid(["a"], rows))
+    drawn = np.asarray(pictures.grid(["a"], rows, legend="a legend of more than one line " * 2))
+    assert drawn.shape[1] == plain.shape[1]
+    assert drawn.shape[0] >= plain.shape[0] + 2 * 17
+    above = len(plain) - 16
+    assert np.array_equal(drawn[:above], plain[:above])
+    assert (drawn[above:, 16:-16] < 255).any()
+    assert (drawn[-16:] == 255).all() and (drawn[:, -16:] == 255).all()

@@ -5,12 +5,14 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
 from expound_client.errors import InvalidArgumentError
+from expound_client.grid import legend
 from expound_client.images import SeenImages
 from expound_client.inputs import to_inputs
 from expound_client.models import Model
@@ -137,6 +139,14 @@ def test_the_grid_has_a_row_for_each_input_and_target() -> None:
     assert result.grid(["tabby"]).height > one.height
     with pytest.raises(InvalidArgumentError, match="one an input"):
         result.grid(["tabby", "lynx"])
+
+
+def test_the_legend_of_a_grid_tells_of_the_colours_that_it_has() -> None:
+    signed, unsigned = np.array([[1.0, -1.0]]), np.array([[0.0, 1.0]])
+    assert "blue" in legend([signed]) and "yellow" not in legend([signed])
+    assert "yellow" in legend([unsigned]) and "blue" not in legend([unsigned])
+    assert "blue" in legend([signed, unsigned]) and "yellow" in legend([signed, unsigned])
+    assert legend([]) == ""
 
 
 def test_a_notebook_shows_a_map_and_a_result() -> None:

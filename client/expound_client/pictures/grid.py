@@ -28,24 +28,25 @@ class Row:
     caption: str = ""
 
 
-def grid(columns: Sequence[str], rows: Sequence[Row]) -> Image.Image:
+def grid(columns: Sequence[str], rows: Sequence[Row], *, legend: str = "") -> Image.Image:
     """Draws pictures in rows and columns.
 
     Args:
         columns: heading of each column.
         rows: the rows, each with one picture a column; pictures of less than 128 pixels are
             enlarged by a whole factor.
+        legend: text below them all.
 
     Returns:
         An RGB image.
     """
-    return _Grid(columns, rows).drawn()
+    return _Grid(columns, rows, legend).drawn()
 
 
 class _Grid:
     """A grid while it is drawn."""
 
-    def __init__(self, columns: Sequence[str], rows: Sequence[Row]) -> None:
+    def __init__(self, columns: Sequence[str], rows: Sequence[Row], legend: str) -> None:
         sizes = [each.size for row in rows for each in row.pictures if each is not None]
         width, height = sizes[0] if sizes else (_MIN_CELL, _MIN_CELL)
         factor = -(-_MIN_CELL // min(width, height, _MIN_CELL))
@@ -58,10 +59,11 @@ class _Grid:
         ]
         self._head = _height(self._headings)
         self._step = self._cell[0] + _GAP, self._cell[1] + _height(self._captions) + _GAP
-        size = (
-            2 * _MARGIN + len(columns) * self._step[0] - _GAP,
-            2 * _MARGIN + self._head + len(rows) * self._step[1] - _GAP,
-        )
+        width = len(columns) * self._step[0] - _GAP
+        self._legend = wrapped(legend, _TEXT_SIZE, width)
+        self._foot = _MARGIN + self._head + len(rows) * self._step[1]
+        foot_height = _height([self._legend]) + _GAP if legend else 0
+        size = 2 * _MARGIN + width, self._foot - _GAP + foot_height + _MARGIN
         self._canvas = Image.new("RGB", size, "white")
         self._pen = ImageDraw.Draw(self._canvas)
 
@@ -75,6 +77,7 @@ class _Grid:
             for column, picture in enumerate(row.pictures):
                 self._place(_MARGIN + column * self._step[0], top, picture)
             self._write(_MARGIN, top + self._cell[1] + 3, self._captions[number], _SOFT)
+        self._write(_MARGIN, self._foot, self._legend, _SOFT)
         return self._canvas
 
     def _place(self, left: int, top: int, picture: Image.Image | None) -> None:
