@@ -176,7 +176,9 @@ def _shared_start(one: str, other: str) -> int:
 
 def _layer_problem(layer: str, model: model_service_pb2.Model) -> str:
     names = [known.name for known in model.layers]
-    nearest = nlargest(_NEAREST, names, key=lambda name: _shared_start(name, layer))
+    nearest = nlargest(
+        _NEAREST, names, key=lambda name: (layer in name, _shared_start(name, layer))
+    )
     return (
         "is not a layer of the model with a spatial output; GetModel lists them, the nearest: "
         f"{', '.join(nearest) or 'none'}"

@@ -321,20 +321,26 @@ async def test_the_largest_windows_and_steps_and_the_fewest_points_are_accepted(
     assert (await server.explanations.Explain(request)).name
 
 
+@pytest.mark.parametrize(
+    ("layer", "nearest"),
+    [
+        ("layer4.1.conv3", "layer4.1.conv1, layer4.1.conv2, layer4.1"),
+        ("blocks", "_blocks.0, _blocks.1, _blocks.2"),
+    ],
+)
 async def test_an_unknown_layer_is_refused_with_the_nearest_ones(
-    server: Server, worker: HandWorker
+    server: Server, worker: HandWorker, layer: str, nearest: str
 ) -> None:
     card = model("deep")
-    for name in ("stem", "layer4.0", "layer4.1.conv1", "layer4.1.conv2", "layer4.1"):
+    names = ("stem", "_blocks.0", "_blocks.1", "_blocks.2", "layer4.0")
+    for name in (*names, "layer4.1.conv1", "layer4.1.conv2", "layer4.1"):
         card.layers.add(name=name, kind="Conv2d", output_shape=[4, 4, 3])
     worker.publish(card)
     request = explain_request("grad_cam")
     request.model = "deep"
-    request.methods[0].grad_cam.layer = "layer4.1.conv3"
+    request.methods[0].grad_cam.layer = layer
     refused = await refusal(server.explanations.Explain(request))
-    assert refused.fields["methods[0].grad_cam.layer"].endswith(
-        "the nearest: layer4.1.conv1, layer4.1.conv2, layer4.1"
-    )
+    assert refused.fields["methods[0].grad_cam.layer"].endswith(f"the nearest: {nearest}")
 
 
 @pytest.mark.parametrize(
