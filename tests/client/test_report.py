@@ -17,7 +17,7 @@ from expound_client.images import SeenImages
 from expound_client.inputs import to_inputs
 from expound_client.models import Model
 from expound_client.report import to_html
-from expound_client.results import ExplanationResult, MethodResult
+from expound_client.results import ExplanationResult, MethodResult, Provenance
 from tests.client import canned
 
 
@@ -126,6 +126,13 @@ def test_an_empty_map_is_called_so() -> None:
     zero = MethodResult.from_proto(message, SeenImages([], None))
     page = Page(to_html(replace(result, methods={"saliency": zero})))
     assert "zero everywhere" in page.text
+
+
+def test_what_was_never_worked_on_has_no_provenance() -> None:
+    result = made()
+    assert "Provenance" in Page(to_html(result)).text
+    never = replace(result, provenance=Provenance.from_proto(explanation_pb2.Provenance()))
+    assert "Provenance" not in Page(to_html(never)).text
 
 
 def test_the_grid_has_a_row_for_each_input_and_target() -> None:

@@ -134,7 +134,10 @@ def _layer(attribution: Attribution) -> str:
 
 
 def _provenance(result: "ExplanationResult") -> str:
+    """What the explanation was made of and by; nothing where no worker has told."""
     made = result.provenance
+    if not made.model:
+        return ""
     pairs = [
         ("Model", f"{made.model}, version {made.model_version}"),
         ("Digest of the weights", made.model_digest),
