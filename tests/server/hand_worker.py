@@ -94,6 +94,7 @@ class HandWorker:
         stored_bytes: int = 0,
         waiting: str = "",
         lasting: bool = False,
+        inputs: tuple[bytes, ...] = (b"first", b"second"),
     ) -> tuple[str, str]:
         """Creates a record as a server does.
 
@@ -126,7 +127,7 @@ class HandWorker:
             "stored_bytes": stored_bytes,
         }
         outcome, found, needs_ticket, *_ = self.run(
-            "create", msgpack.packb(asked), request.SerializeToString(), b"first", b"second"
+            "create", msgpack.packb(asked), request.SerializeToString(), *inputs
         )
         self.needs_ticket = needs_ticket == 1
         return outcome.decode(), found.decode()

@@ -46,14 +46,53 @@ def test_a_tenant_that_asked_for_much_long_ago_owes_nothing(worker: HandWorker) 
     assert "a-again" in _take(worker, 3)
 
 
-def test_jobs_take_turns_too(worker: HandWorker) -> None:
-    for explanation_id in (*_flood(worker, "a", 20), *_flood(worker, "b", 2)):
+def test_a_tenant_that_asked_for_nothing_has_saved_nothing(worker: HandWorker) -> None:
+    worker.create("a-before", tenant="a")
+    _flood(worker, "b", 50)
+    _take(worker, 40)
+    _flood(worker, "a", 50)
+    assert [each[0] for each in _take(worker, 10)].count("a") <= 6
+
+
+def test_a_turn_is_as_long_as_there_are_inputs(worker: HandWorker) -> None:
+    for number in range(3):
+        worker.create(f"a{number}", tenant="a", digest=f"a{number}", inputs=(b"image",) * 8)
+    _flood(worker, "b", 9)
+    assert [each[0] for each in _take(worker, 10)].count("b") == 8
+
+
+def test_what_is_taken_before_its_turn_turns_no_clock_back(worker: HandWorker) -> None:
+    first, *_, last = _flood(worker, "a", 5)
+    for name in (last, first):
+        worker.run("claim_ready", tasks.DEFAULT_POOL, "hand", name, "models/tiny", 1)
+    _flood(worker, "b", 1)
+    turns = [worker.record(name)[b"explain:turn"] for name in (last, "b000")]
+    assert turns == [b"8", b"8"]
+
+
+def _offer(worker: HandWorker, tenant: str, count: int) -> None:
+    """Offers a job of each of so many explanations."""
+    for explanation_id in _flood(worker, tenant, count):
         attempt = worker.claim(explanation_id)
         assert attempt
         worker.run("offer", explanation_id, attempt, "0")
+
+
+def _first_jobs(worker: HandWorker, count: int) -> list[str]:
+    """Ids of the jobs that are to be taken next."""
     jobs = records.jobs_key(tasks.DEFAULT_POOL)
-    waiting: list[bytes] = worker.redis.zrange(jobs, 0, 3)  # type: ignore[assignment]  # sync client
-    assert [each[:1] for each in waiting].count(b"b") == 2
+    waiting: list[bytes] = worker.redis.zrange(jobs, 0, count - 1)  # type: ignore[assignment]  # sync client
+    return [each.decode().split()[0] for each in waiting]
+
+
+def test_jobs_take_turns_too(worker: HandWorker) -> None:
+    _offer(worker, "a", 20)
+    _offer(worker, "b", 2)
+    assert [each[0] for each in _first_jobs(worker, 4)].count("b") == 2
+    for explanation_id in _first_jobs(worker, 12):
+        assert worker.claim(explanation_id, 0)
+    _offer(worker, "c", 10)
+    assert [each[0] for each in _first_jobs(worker, 6)].count("c") <= 4
 
 
 def test_what_was_given_back_keeps_its_turn(worker: HandWorker) -> None:
