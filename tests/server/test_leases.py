@@ -230,6 +230,28 @@ def test_a_lease_that_is_renewed_behind_the_end_runs_out_once(worker: HandWorker
     assert worker.record("a")[b"state"] == SUCCEEDED
 
 
+def test_what_is_given_back_behind_the_end_is_not_taken_again(worker: HandWorker) -> None:
+    worker.create("a")
+    explain, method = worker.claim("a"), worker.claim("a", 0)
+    assert explain and method
+    worker.succeed("a", 0, method)
+    assert worker.run("release", "a", "explain", explain) == 1
+    assert worker.claim("a") is None
+    assert _sweep(worker) == []
+    assert worker.redis.zcard(LEASES) == 0
+
+
+def test_what_followed_in_vain_gets_a_ticket_at_once(worker: HandWorker) -> None:
+    worker.create("a", question="q")
+    worker.create("b", question="q")
+    worker.claim("a")
+    attempt = worker.claim("a", 0)
+    assert attempt
+    worker.fail("a", 0, attempt)
+    assert _sweep(worker) == [("explain", 0, 0)]
+    assert worker.claim("b") == 1
+
+
 def test_what_follows_an_explanation_that_is_gone_is_worked_on(worker: HandWorker) -> None:
     worker.create("a", question="q", ttl_ms=1000)
     worker.create("b", question="q")

@@ -180,6 +180,19 @@ def test_what_is_stored_counts_all_that_grows_until_it_is_forgotten(
     assert stored() == 0
 
 
+def test_an_answer_that_is_reused_takes_as_much_as_one_that_is_made(worker: HandWorker) -> None:
+    def stored(explanation_id: str) -> int:
+        return int(worker.redis.hget(f"{records.PREFIX}stored:default", explanation_id) or 0)
+
+    worker.create("a", question="q", stored_bytes=10_000)
+    worker.create("follows", question="q", stored_bytes=10_000)
+    worker.work_off("a")
+    worker.create("again", question="q", stored_bytes=10_000)
+    asked = len(b"first") + len(b"second") + len(worker.record("a")[b"request"])
+    for name in ("follows", "again"):
+        assert stored(name) == asked + worker.redis.strlen(records.result_key(name, 0))
+
+
 def _pass(worker: HandWorker, seconds: int) -> None:
     """Does to the allowance what the passing of time does."""
     worker.redis.decrby(IMAGES, seconds * 1_000_000)

@@ -57,11 +57,29 @@ def test_create_with_a_known_request_id_gives_the_first_or_a_conflict(worker: Ha
 
 
 def test_every_key_of_an_explanation_expires(worker: HandWorker) -> None:
-    worker.create("a", request_id="r")
-    worker.work_off("a")
-    shared = {f"{records.PREFIX}deadlines".encode()}
-    lasting = [key for key in _keys(worker) - shared if worker.redis.pttl(key) == -1]
-    assert lasting == []
+    shared = {f"{records.PREFIX}deadlines".encode(), f"{records.PREFIX}leases".encode()}
+    shared |= {records.ready_key("default").encode(), records.wake_key("default").encode()}
+
+    def lasting() -> list[bytes]:
+        return [key for key in _keys(worker) - shared if worker.redis.pttl(key) == -1]
+
+    worker.create("a", request_id="r", methods=("lime",), question="q", stored_bytes=10_000)
+    assert worker.create("follows", question="q") == ("created", "follows")
+    assert worker.redis.exists(f"{records.record_key('a')}:followers")
+    assert lasting() == []
+    explain = worker.claim("a")
+    assert explain
+    worker.predict("a", explain)
+    attempt = worker.claim("a", 0)
+    assert attempt
+    assert worker.run("checkpoint", "a", "0", attempt, b"scores") == 1
+    assert lasting() == []
+    worker.succeed("a", 0, attempt)
+    assert worker.create("again", question="q") == ("reused", "again")
+    assert {records.result_key(name, 0).encode() for name in ("a", "follows", "again")} <= _keys(
+        worker
+    )
+    assert lasting() == []
 
 
 def test_a_ticket_delivered_twice_claims_once(worker: HandWorker) -> None:
@@ -227,6 +245,13 @@ def test_an_ended_explanation_leaves_the_index_when_it_expires(worker: HandWorke
     assert worker.record("a")[b"state"] == SUCCEEDED
 
 
+def test_an_ended_explanation_is_in_the_index_beyond_its_deadline(worker: HandWorker) -> None:
+    worker.create("a", timeout_ms=0)
+    worker.work_off("a")
+    _expire(worker)
+    assert worker.redis.zscore(records.index_key("default"), "a") is not None
+
+
 def test_no_more_than_the_limit_is_ended_at_once(worker: HandWorker) -> None:
     for number in range(5):
         worker.create(f"a{number}", timeout_ms=0)
@@ -351,22 +376,19 @@ def test_workers_are_woken_while_explanations_wait(worker: HandWorker) -> None:
     assert waking() == 0
 
 
-@pytest.mark.parametrize(
-    ("map_bytes", "prediction_bytes", "is_sent"),
-    [(200, 200, True), (20_000, 200, False), (200, 20_000, False)],
-)
-def test_a_small_answer_is_sent_where_a_caller_waits(
-    worker: HandWorker, map_bytes: int, prediction_bytes: int, is_sent: bool
-) -> None:
+@pytest.mark.parametrize("large", ["nothing", "map", "predictions", "request"])
+def test_a_small_answer_is_sent_where_a_caller_waits(worker: HandWorker, large: str) -> None:
+    contents = {part: b"x" * 200 for part in ("map", "predictions", "request")}
+    contents[large] = b"x" * 20_000
     with worker.redis.pubsub() as subscription:
         subscription.subscribe(f"{records.ANSWERS}here", records.DOORBELL)
         worker.create("a", waiting="here")
         attempt = worker.claim("a")
         assert attempt is not None
-        worker.redis.hset(records.record_key("a"), "predictions", b"x" * prediction_bytes)
-        assert worker.run(
-            "finish", "a", "0", 0, SUCCEEDED, b"", b"x" * map_bytes, b"", "hand", attempt, 0
-        )
+        for field in ("predictions", "request"):
+            worker.redis.hset(records.record_key("a"), field, contents[field])
+        ended = (SUCCEEDED, b"", contents["map"], b"")
+        assert worker.run("finish", "a", "0", 0, *ended, "hand", attempt, 0)
         heard: list[tuple[bytes, bytes]] = []
 
         def ended() -> bool:
@@ -375,11 +397,11 @@ def test_a_small_answer_is_sent_where_a_caller_waits(
             return heard[-1:] == [(records.DOORBELL.encode(), b"a")]
 
         wait_until(ended, "the ring")
-    if not is_sent:
+    if large != "nothing":
         assert len(heard) == 1
         return
     explanation_id, (fields, results) = msgpack.unpackb(heard[0][1], raw=True)
-    assert (explanation_id, results) == (b"a", [b"x" * map_bytes])
+    assert (explanation_id, results) == (b"a", [contents["map"]])
     assert dict(zip(fields[::2], fields[1::2], strict=True)) == worker.record("a")
 
 

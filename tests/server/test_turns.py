@@ -70,6 +70,14 @@ def test_what_is_taken_before_its_turn_turns_no_clock_back(worker: HandWorker) -
     assert turns == [b"8", b"8"]
 
 
+def test_a_clock_lasts_while_work_comes(worker: HandWorker) -> None:
+    _take(worker, len(_flood(worker, "a", 2)))
+    clock = f"{records.PREFIX}turn:{records.ready_key(tasks.DEFAULT_POOL)}"
+    assert worker.redis.pexpire(clock, 60_000)
+    _flood(worker, "b", 1)
+    assert worker.redis.pttl(clock) > 3_000_000
+
+
 def _offer(worker: HandWorker, tenant: str, count: int) -> None:
     """Offers a job of each of so many explanations."""
     for explanation_id in _flood(worker, tenant, count):
