@@ -12,6 +12,7 @@ from expound.v1 import explanation_pb2, tensor_pb2
 from expound.v1.explanation_service_pb2 import (
     CancelExplanationRequest,
     DeleteExplanationRequest,
+    GetExplanationRequest,
     WatchExplanationRequest,
 )
 from expound_server.settings import Settings
@@ -54,6 +55,45 @@ async def test_a_repeated_question_is_answered_at_once_without_a_worker(
     assert second.results[0].attributions[0].values.data
     assert second.results[1].attempt == 1 and second.provenance.worker == "hand"
     assert second.predictions[0].classes[0].label == "cat"
+
+
+async def test_a_reused_answer_says_all_that_the_first_one_says(
+    server: Server, worker: HandWorker
+) -> None:
+    asked = await _ask(server)
+    attempt = worker.claim(_id(asked))
+    assert attempt
+    worker.predict(_id(asked), attempt)
+    for unit in range(2):
+        claimed = worker.claim(_id(asked), unit)
+        assert claimed
+        worker.progress(_id(asked), unit, claimed, done=7)
+        worker.succeed(_id(asked), unit, claimed)
+    for view in (
+        explanation_pb2.EXPLANATION_VIEW_BASIC,
+        explanation_pb2.EXPLANATION_VIEW_FULL,
+    ):
+        first, second = [
+            await server.explanations.GetExplanation(GetExplanationRequest(name=name, view=view))
+            for name in (asked.name, (await _ask(server)).name)
+        ]
+        assert second.reused and not first.reused
+        assert all(result.progress.evaluations_done == 7 for result in second.results)
+        for result in (*first.results, *second.results):
+            assert result.HasField("start_time") and result.HasField("end_time")
+            result.ClearField("end_time")
+        assert list(second.results) == list(first.results)
+        assert second.provenance == first.provenance
+        assert second.predictions == first.predictions
+
+
+def test_a_reused_answer_is_kept_for_as_long_as_it_was_asked_for(worker: HandWorker) -> None:
+    worker.create("a", question="q", ttl_ms=10_000)
+    worker.create("follows", question="q", ttl_ms=100_000)
+    worker.work_off("a")
+    worker.create("again", question="q", ttl_ms=100_000)
+    for name in ("follows", "again"):
+        assert worker.redis.pttl(records.result_key(name, 0)) > 100_000
 
 
 async def test_its_watcher_sees_the_predictions_every_method_and_the_end(
