@@ -57,6 +57,15 @@ async def test_a_ticket_is_json_and_holds_the_id_alone(server: Server, worker: H
     }
 
 
+async def test_deterministic_requests_are_taken_alone(server: Server, worker: HandWorker) -> None:
+    request = explain_request()
+    request.deterministic = True
+    for _ in range(2):
+        await server.explanations.Explain(request)
+    for _ in range(2):
+        assert len(worker.run("claim_ready", "default", "hand", "", "models/tiny", 100)) == 1
+
+
 async def test_default_keys_name_the_method_its_noise_and_repeats(server: Server) -> None:
     request = explain_request("saliency", "saliency", "saliency", "lime", "saliency")
     request.methods[1].saliency.noise_tunnel.type = method_pb2.NoiseTunnel.TYPE_SMOOTHGRAD_SQ

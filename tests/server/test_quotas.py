@@ -180,6 +180,14 @@ def test_what_is_stored_counts_all_that_grows_until_it_is_forgotten(
     assert stored() == 0
 
 
+def test_what_fits_to_the_byte_is_kept(worker: HandWorker) -> None:
+    worker.create("a", stored_bytes=10_000)
+    bytes_of_each = int(worker.redis.hget(f"{records.PREFIX}stored:default", "") or 0)
+    assert worker.create("b", stored_bytes=2 * bytes_of_each - 1)[0] == "refused"
+    assert worker.create("b", stored_bytes=2 * bytes_of_each)[0] == "created"
+    assert worker.create("c", stored_bytes=bytes_of_each, tenant="another")[0] == "created"
+
+
 def test_an_answer_that_is_reused_takes_as_much_as_one_that_is_made(worker: HandWorker) -> None:
     def stored(explanation_id: str) -> int:
         return int(worker.redis.hget(f"{records.PREFIX}stored:default", explanation_id) or 0)
@@ -236,6 +244,17 @@ async def test_a_full_queue_is_full_for_all(settings: Settings, worker: HandWork
         assert await server.explanations.Explain(explain_request(model="slow"))
         worker.claim(names[0].removeprefix("explanations/"))
         assert await server.explanations.Explain(explain_request())
+
+
+@pytest.mark.parametrize("kind", ["gradients", "lasting gradients", "a job"])
+def test_all_that_waits_in_a_pool_is_counted(worker: HandWorker, kind: str) -> None:
+    worker.create("a", lasting=kind == "lasting gradients")
+    if kind == "a job":
+        attempt = worker.claim("a")
+        assert attempt
+        worker.run("offer", "a", attempt, "0")
+    assert worker.create("b", limits=(0, 0, 1))[0] == "refused"
+    assert worker.create("c", limits=(0, 0, 2))[0] == "created"
 
 
 async def test_of_many_requests_at_once_as_many_as_may_are_accepted(

@@ -56,6 +56,12 @@ def test_create_with_a_known_request_id_gives_the_first_or_a_conflict(worker: Ha
     assert not worker.record("b")
 
 
+def test_a_request_id_is_free_where_its_explanation_is_gone(worker: HandWorker) -> None:
+    worker.create("a", request_id="r")
+    worker.redis.delete(records.record_key("a"))
+    assert worker.create("b", request_id="r") == ("created", "b")
+
+
 def test_every_key_of_an_explanation_expires(worker: HandWorker) -> None:
     shared = {f"{records.PREFIX}deadlines".encode(), f"{records.PREFIX}leases".encode()}
     shared |= {records.ready_key("default").encode(), records.wake_key("default").encode()}
@@ -403,6 +409,24 @@ def test_a_small_answer_is_sent_where_a_caller_waits(worker: HandWorker, large: 
     explanation_id, (fields, results) = msgpack.unpackb(heard[0][1], raw=True)
     assert (explanation_id, results) == (b"a", [contents["map"]])
     assert dict(zip(fields[::2], fields[1::2], strict=True)) == worker.record("a")
+
+
+def test_what_follows_rings_as_what_it_follows(worker: HandWorker) -> None:
+    with worker.redis.pubsub(ignore_subscribe_messages=True) as subscription:
+        subscription.subscribe(f"{records.ANSWERS}here", records.DOORBELL)
+        worker.create("a", question="q")
+        worker.create("b", question="q", waiting="here")
+        worker.work_off("a")
+        heard: list[tuple[bytes, bytes]] = []
+
+        def ended() -> bool:
+            message = subscription.get_message(timeout=1)
+            heard.extend([(message["channel"], message["data"])] if message else [])
+            return heard[-1:] == [(records.DOORBELL.encode(), b"b")]
+
+        wait_until(ended, "the ring", 10)
+    sent = [msgpack.unpackb(data, raw=True)[0] for channel, data in heard if b"answers" in channel]
+    assert sent == [b"b"]
 
 
 def test_a_method_that_is_claimed_as_it_ends_is_claimed_within_its_explain(
