@@ -11,14 +11,12 @@ import pytest
 
 from expound import records
 from expound.reasons import Reason
-from expound.v1 import explanation_pb2
 from expound_client import Client, ExplanationResult, PredictionsReady, State
 from expound_client import methods as m
 from expound_client.errors import ExplanationFailedError
 from expound_client.requests import MethodLike
 from tests import photos
 from tests.faults.conftest import Fleet
-from tests.faults.front import Front
 from tests.faults.invariants import check_events, check_nothing_left
 from tests.faults.watcher import Watcher
 from tests.processes import wait_until
@@ -169,33 +167,3 @@ def test_gradients_of_a_version_that_goes_are_begun_anew_by_the_next(
     _check_whole(result, {"2": again.result(200)})
     with versions.store() as store:
         check_nothing_left(store)
-
-
-def test_of_two_methods_that_begin_anew_one_gives_way_and_none_does_when_one_has_ended(
-    front: Front,
-) -> None:
-    """Steps of one worker of the new version that has taken both, by hand."""
-    worker, running = front.worker, str(int(explanation_pb2.STATE_RUNNING)).encode()
-    worker.create("a", methods=("lime", "kernel_shap"))
-    attempt = worker.claim("a")
-    assert attempt is not None
-    worker.predict("a", attempt)
-    worker.run("offer", "a", attempt, "0", "1")
-    assert worker.run("begin_anew", "a", "explain", attempt, b"new", b"of 2", b"2") == 1
-    for unit in (0, 1):
-        assert worker.claim("a", unit) == 1
-        assert worker.run("checkpoint", "a", str(unit), 1, b"scores") == 1
-    assert worker.run("begin_anew", "a", "0", 1, b"newer", b"of 3", b"3") == 0
-    worker.run(
-        "finish", "a", "explain", attempt, str(int(explanation_pb2.STATE_SUCCEEDED)), b"", b"", b""
-    )
-    assert worker.run("begin_anew", "a", "1", 1, b"newer", b"of 3", b"3") == 1
-    record = worker.record("a")
-    assert (record[b"0:state"] == running, record[b"1:state"] == running) == (False, True)
-    assert (record[b"predictions"], record[b"provenance"]) == (b"newer", b"of 3")
-    assert record[b"made_with"] == b"3"
-    assert not worker.redis.exists(*(records.checkpoint_key("a", unit) for unit in "01"))
-    assert worker.succeed("a", 1, 1) == 1
-    assert worker.claim("a", 0) == 2
-    assert worker.run("begin_anew", "a", "0", 2, b"newest", b"of 4", b"4") == -1
-    assert worker.record("a")[b"provenance"] == b"of 3"

@@ -116,6 +116,21 @@ def test_a_method_that_no_worker_takes_gets_another_ticket(worker: HandWorker) -
     assert not worker.redis.exists(JOBS)
 
 
+def test_only_the_attempt_that_holds_the_predictions_offers_what_waits(worker: HandWorker) -> None:
+    worker.create("a", methods=("kernel_shap", "lime"))
+    first = worker.claim("a")
+    ended = worker.claim("a", 1)
+    assert first and ended
+    worker.succeed("a", 1, ended)
+    _lose(worker, "a", "explain")
+    second = worker.claim("a")
+    assert second == 2
+    assert worker.run("offer", "a", first, "0", "1") == 0
+    assert not worker.redis.exists(JOBS)
+    assert worker.run("offer", "a", second, "0", "1") == 1
+    assert worker.redis.zrange(JOBS, 0, -1) == [b"a 0"]
+
+
 def test_a_checkpoint_outlives_its_attempt_and_clears_it_of_its_losses(worker: HandWorker) -> None:
     worker.create("a", methods=("lime",))
     worker.claim("a")

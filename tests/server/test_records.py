@@ -271,6 +271,7 @@ def test_delete_leaves_nothing_and_stops_the_worker(worker: HandWorker) -> None:
     assert first is not None
     assert second is not None
     worker.succeed("a", 0, first)
+    assert worker.run("checkpoint", "a", "1", second, b"scores") == 1
     assert worker.run("delete", "a") == 1
     assert _keys(worker) == set()
     assert worker.succeed("a", 1, second) == 0
@@ -355,8 +356,15 @@ def test_a_ready_claim_begins_with_the_one_named_if_nobody_has_it(worker: HandWo
 def test_a_ready_claim_takes_no_more_inputs_than_there_is_room_for(worker: HandWorker) -> None:
     for name in "abc":
         worker.create(name)
-    assert _claim_ready(worker, room=5) == ["a", "b"]
+    assert _claim_ready(worker, room=4) == ["a", "b"]
     assert _claim_ready(worker, room=1) == ["c"]
+
+
+def test_a_ready_claim_passes_over_what_is_gone(worker: HandWorker) -> None:
+    for name in "abc":
+        worker.create(name)
+    worker.redis.delete(records.record_key("b"))
+    assert _claim_ready(worker) == ["a", "c"]
 
 
 def test_what_has_ended_or_is_deleted_waits_no_more(worker: HandWorker) -> None:
@@ -393,8 +401,8 @@ def test_a_small_answer_is_sent_where_a_caller_waits(worker: HandWorker, large: 
         assert attempt is not None
         for field in ("predictions", "request"):
             worker.redis.hset(records.record_key("a"), field, contents[field])
-        ended = (SUCCEEDED, b"", contents["map"], b"")
-        assert worker.run("finish", "a", "0", 0, *ended, "hand", attempt, 0)
+        result = (SUCCEEDED, b"", contents["map"], b"")
+        assert worker.run("finish", "a", "0", 0, *result, "hand", attempt, 0)
         heard: list[tuple[bytes, bytes]] = []
 
         def ended() -> bool:

@@ -6,7 +6,7 @@ local now = now_us()
 local due = redis.call('ZRANGEBYSCORE', PREFIX .. 'deadlines', '-inf', integer(now), 'LIMIT', 0, limit)
 for _, id in ipairs(due) do
   local record = redis.call('HMGET', record_key(id), 'state', 'expire_time', 'tenant')
-  if not record[1] or not is_open(record[1]) then
+  if not is_open(record[1]) then
     redis.call('ZREM', PREFIX .. 'deadlines', id)
     if record[3] then
       redis.call('ZREM', index_key(record[3]), id)

@@ -4,7 +4,7 @@
 local function claim(id, unit, worker, within_explain)
   local key = record_key(id)
   local record = redis.call('HMGET', key, 'state', unit .. ':state', 'pool', 'queue')
-  if not record[1] or not is_open(record[1]) or record[2] ~= PENDING then
+  if not is_open(record[1]) or record[2] ~= PENDING then
     return nil
   end
   local attempt = redis.call('HINCRBY', key, unit .. ':attempt', 1)
