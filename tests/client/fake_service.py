@@ -207,7 +207,7 @@ class FakeService(
                 made.results.add(key=method.key, method=name, state=made.state)
         made.predictions.extend([canned.prediction()] if ended and self.predicts else [])
         made.provenance.CopyFrom(
-            explanation_pb2.Provenance(model="small", model_version="1", device="cpu")
+            explanation_pb2.Provenance(model="small", model_version=self.card.version, device="cpu")
         )
         made.create_time.FromSeconds(1_000)
         return made

@@ -1,12 +1,14 @@
 """The asyncio client against a fake service, over a real channel."""
 
 import asyncio
+from typing import Any
 
 import numpy as np
 import pytest
 
 from expound.reasons import Reason, status
-from expound_client import AsyncClient, MethodLike, State, errors
+from expound.v1 import explanation_pb2, tensor_pb2
+from expound_client import AsyncClient, Client, MethodLike, State, errors
 from expound_client import methods as m
 from tests.client import canned
 from tests.client.fake_service import FakeService
@@ -112,6 +114,62 @@ async def test_partial_takes_no_longer_than_one_call_more(service: FakeService) 
     first_s, *_, last_s = service.times_left_s["GetExplanation"]
     assert len(service.requests["GetExplanation"]) == 6
     assert last_s < first_s - 0.5
+
+
+async def test_both_clients_send_the_same_request(
+    async_client: AsyncClient, client: Client, service: FakeService
+) -> None:
+    asked: dict[str, Any] = {
+        "model": "small",
+        "methods": METHODS,
+        "target": "lynx",
+        "seed": 7,
+        "wait_s": 0.5,
+        "timeout_s": 1.5,
+        "ttl_s": 60,
+        "request_id": "mine",
+        "fresh": True,
+        "deterministic": True,
+        "values_dtype": "float16",
+        "channels": "sum",
+    }
+    client.explain(canned.png(), **asked)
+    await async_client.explain(canned.png(), **asked)
+    first, second = service.requests["Explain"]
+    assert isinstance(first, explanation_pb2.ExplainRequest)
+    assert first == second
+    assert first.fresh and first.deterministic
+    assert (first.seed, first.request_id, first.target.label) == (7, "mine", "lynx")
+    given = (first.wait, first.timeout, first.ttl)
+    assert [each.ToMilliseconds() for each in given] == [500, 1500, 60_000]
+    assert first.output.values_dtype == tensor_pb2.DATA_TYPE_FLOAT16
+    assert first.output.channels == explanation_pb2.OutputOptions.CHANNELS_SUM
+
+
+async def test_a_call_that_waits_may_take_as_long_as_any_beside_its_wait(
+    service: FakeService,
+) -> None:
+    async with AsyncClient(service.address, timeout_s=20) as client:
+        await client.explain(canned.png(), model="small", methods="saliency", wait_s=40)
+    assert service.times_left_s["Explain"][0] > 50
+
+
+async def test_the_card_of_another_version_is_asked_for_again(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    for version in ("1", "2", "2"):
+        service.card.version = version
+        explanation = await async_client.explain(canned.png(), model="small", methods="saliency")
+        await explanation.result(20)
+    assert len(service.requests["GetModel"]) == 2
+
+
+async def test_maps_come_though_the_card_cannot_be_had(
+    async_client: AsyncClient, service: FakeService
+) -> None:
+    service.refusals["GetModel"] = [status(Reason.MODEL_NOT_FOUND, "its last worker has gone")] * 2
+    explanation = await async_client.explain(canned.png(), model="small", methods="saliency")
+    assert (await explanation.result(20))["saliency"].values.shape == (3, 8, 8)
 
 
 async def test_a_failed_method_is_raised_with_the_results_of_the_others(

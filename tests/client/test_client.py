@@ -171,6 +171,19 @@ def test_a_server_that_does_not_answer_in_time_is_told(service: FakeService) -> 
         assert time.monotonic() - begin_s < 5
 
 
+def test_a_call_that_waits_may_take_as_long_as_any_beside_its_wait(service: FakeService) -> None:
+    with Client(service.address, timeout_s=20) as client:
+        client.explain(canned.png(), model="small", methods="saliency", wait_s=40)
+    assert service.times_left_s["Explain"][0] > 50
+
+
+def test_what_runs_is_waited_for(client: Client, service: FakeService) -> None:
+    service.state = explanation_pb2.STATE_RUNNING
+    explanation = client.explain(canned.png(), model="small", methods=METHODS)
+    assert explanation.state == State.RUNNING
+    assert explanation.result(20).state == State.SUCCEEDED
+
+
 def test_partial_gives_what_there_is_when_time_is_over(
     client: Client, service: FakeService
 ) -> None:
@@ -313,6 +326,15 @@ def test_a_watch_gives_up_when_no_server_comes_back(
         list(explanation.watch())
 
 
+def test_a_watch_that_goes_on_may_break_for_ever(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_OUTAGE_LIMIT_S", 0)
+    service.breaks_after = [1, 1, 2]
+    explanation = client.explain(canned.png(), model="small", methods=METHODS)
+    assert sequences(list(explanation.watch())) == SEQUENCES
+
+
 def test_a_watch_that_breaks_after_a_long_silence_goes_on(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -357,15 +379,18 @@ def test_a_cancelled_explanation_is_raised_as_such(client: Client, service: Fake
     explanation = client.explain(canned.png(), model="small", methods=METHODS)
     explanation.cancel()
     assert explanation.state == State.CANCELLED
-    with pytest.raises(errors.ExplanationCancelledError):
+    with pytest.raises(errors.ExplanationCancelledError, match="was cancelled"):
         explanation.result(20)
     with pytest.raises(errors.ExplanationEndedError):
         explanation.cancel()
 
 
-def test_any_client_gets_an_explanation_by_its_name(client: Client) -> None:
+def test_any_client_gets_an_explanation_by_its_name(client: Client, service: FakeService) -> None:
     client.explain(canned.png(), model="small", methods=METHODS).result(20)
+    service.requests.clear()
     again = client.get(canned.NAME.removeprefix("explanations/"))
+    (sent,) = service.requests["GetExplanation"]
+    assert getattr(sent, "view", None) == explanation_pb2.EXPLANATION_VIEW_BASIC
     assert again.methods == {"saliency": "saliency", "lime": "lime"}
     attribution = again.result(20)["lime"]
     with pytest.raises(errors.ExpoundError, match="overlay"):
@@ -403,6 +428,27 @@ def test_a_card_is_asked_for_once(client: Client, service: FakeService) -> None:
     for _ in range(2):
         client.explain(canned.png(), model="small", methods="saliency").result(20)
     assert len(service.requests["GetModel"]) == 1
+
+
+def test_the_card_of_another_version_is_asked_for_again(
+    client: Client, service: FakeService
+) -> None:
+    for version in ("1", "2", "2"):
+        service.card.version = version
+        client.explain(canned.png(), model="small", methods="saliency").result(20)
+    assert len(service.requests["GetModel"]) == 2
+
+
+def test_maps_come_though_the_card_cannot_be_had(client: Client, service: FakeService) -> None:
+    refused = status(Reason.MODEL_NOT_FOUND, "its last worker has gone")
+    service.refusals["GetModel"] = [refused] * 2
+    explanation = client.explain(canned.png(), model="small", methods="saliency")
+    assert explanation.result(20)["saliency"].values.shape == (3, 8, 8)
+    client.explain(canned.png(), model="small", methods="saliency").result(20)
+    service.refusals["GetModel"] = [refused]
+    service.card.version = "2"
+    older = client.explain(canned.png(), model="small", methods="saliency").result(20)
+    assert older["saliency"].overlay().size == (8, 8)
 
 
 def test_a_client_can_be_shared_between_threads(client: Client) -> None:

@@ -20,8 +20,10 @@ from tests.client import canned
 def test_a_path_and_bytes_are_sent_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "photo.png"
     path.write_bytes(canned.png())
-    sent = to_inputs([path, str(path), canned.png()])
+    sent = to_inputs((path, str(path), canned.png()))
     assert [each.image for each in sent] == [canned.png()] * 3
+    views: list[Any] = [bytearray(canned.png()), memoryview(canned.png())]
+    assert [each.image for each in to_inputs(views)] == [canned.png()] * 2
 
 
 def test_a_missing_file_is_an_os_error() -> None:
