@@ -57,6 +57,14 @@ async def test_a_ticket_is_json_and_holds_the_id_alone(server: Server, worker: H
     }
 
 
+async def test_one_ticket_is_sent_for_requests_that_run_as_one_batch(
+    server: Server, worker: HandWorker
+) -> None:
+    for _ in range(2):
+        await server.explanations.Explain(explain_request())
+    assert worker.tickets() == 1
+
+
 async def test_deterministic_requests_are_taken_alone(server: Server, worker: HandWorker) -> None:
     request = explain_request()
     request.deterministic = True

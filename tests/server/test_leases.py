@@ -164,6 +164,38 @@ def test_a_worker_that_renews_keeps_its_unit_and_a_lost_one_learns_of_it(
     assert worker.progress("a", 0, attempt, 10) == 0
 
 
+def test_what_was_lost_is_left_alone_for_a_while(worker: HandWorker) -> None:
+    worker.create("a")
+    worker.claim("a")
+    _run_out(worker, "a")
+    assert _sweep(worker) == []
+    seconds, microseconds = worker.redis.time()
+    until_us = worker.redis.zscore(LEASES, "a explain")
+    assert until_us is not None and until_us > seconds * 1e6 + microseconds
+
+
+def test_no_more_than_the_limit_is_looked_after_at_once(worker: HandWorker) -> None:
+    for name in "abc":
+        worker.create(name)
+        _run_out(worker, name)
+    assert [len(worker.run("sweep", 3, 2)) for _ in range(2)] == [2, 1]
+
+
+def test_what_a_worker_writes_renews_the_lease_that_it_has(worker: HandWorker) -> None:
+    worker.create("a", methods=("saliency", "lime"))
+    explain = worker.claim("a")
+    assert explain
+    within = worker.run("claim", "a", "0", "hand", "", explain)[0]
+    job = worker.claim("a", 1)
+    assert job
+    _run_out(worker, "a", 1)
+    for unit, attempt in ((0, within), (1, job)):
+        assert worker.progress("a", unit, attempt, done=1) == 1
+    assert _sweep(worker) == []
+    assert worker.record("a")[b"1:state"] == RUNNING
+    assert worker.redis.zscore(LEASES, "a 0") is None
+
+
 def test_what_is_lost_too_often_is_left_to_the_sweeper_to_end(worker: HandWorker) -> None:
     worker.create("a", methods=("lime",))
     worker.claim("a")
@@ -173,6 +205,7 @@ def test_what_is_lost_too_often_is_left_to_the_sweeper_to_end(worker: HandWorker
     worker.claim("a", 0)
     _run_out(worker, "a", 0)
     assert _sweep(worker) == [("0", 1, 3)]
+    assert _sweep(worker) == []
     assert worker.record("a")[b"0:state"] == RUNNING
     assert worker.fail("a", 0, 3) == 1
     assert worker.record("a")[b"state"] == FAILED

@@ -288,6 +288,18 @@ def test_a_worker_lives_as_long_as_its_heart_beats(redis_url: str) -> None:
     assert worker.run("heartbeat", "hand", 50, "") == 1
     assert len(worker.run("workers")) == 1
     wait_until(lambda: worker.run("workers") == [], "the death of the worker", 10)
+    assert worker.redis.zcard(f"{records.PREFIX}workers") == 0
+    worker.redis.close()
+
+
+def test_a_heartbeat_without_a_card_keeps_a_worker_alive(redis_url: str) -> None:
+    worker = HandWorker(redis_url)
+    worker.publish(model("tiny"), alive_ms=10_000)
+    assert worker.run("heartbeat", "hand", 60_000, "") == 1
+    seconds, _ = worker.redis.time()
+    until_ms = worker.redis.zscore(f"{records.PREFIX}workers", "hand")
+    assert until_ms is not None and until_ms > (seconds + 30) * 1000
+    assert worker.redis.pttl(f"{records.PREFIX}worker:hand") > 30_000
     worker.redis.close()
 
 

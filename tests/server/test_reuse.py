@@ -87,6 +87,21 @@ async def test_a_reused_answer_says_all_that_the_first_one_says(
         assert second.predictions == first.predictions
 
 
+async def test_a_reused_answer_that_no_message_holds_comes_without_its_tensors(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await server.explanations.Explain(explain_request())
+    worker.claim(_id(first))
+    attempt = worker.claim(_id(first), 0)
+    assert attempt
+    worker.predict(_id(first), 1)
+    worker.succeed(_id(first), 0, attempt, size=200_000)
+    second = await server.explanations.Explain(explain_request())
+    assert second.reused
+    assert second.results[0].attributions[0].output == 0.5
+    assert not second.results[0].attributions[0].HasField("values")
+
+
 def test_a_reused_answer_is_kept_for_as_long_as_it_was_asked_for(worker: HandWorker) -> None:
     worker.create("a", question="q", ttl_ms=10_000)
     worker.create("follows", question="q", ttl_ms=100_000)
