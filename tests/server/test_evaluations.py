@@ -80,6 +80,36 @@ def _evaluations(method: m.Method, *, images: int = 1, top_k: int = 1) -> int:
             3,
             3,
         ),
+        (
+            m.Method(
+                feature_ablation=m.FeatureAblation(
+                    segmentation=m.Segmentation(slic=m.SlicSegmentation(n_segments=9))
+                )
+            ),
+            10,
+            10,
+        ),
+        # Of the others it is known only how small a segment may be.
+        (
+            m.Method(
+                feature_ablation=m.FeatureAblation(
+                    segmentation=m.Segmentation(
+                        felzenszwalb=m.FelzenszwalbSegmentation(min_size=10)
+                    )
+                )
+            ),
+            6,
+            6,
+        ),
+        (
+            m.Method(
+                feature_ablation=m.FeatureAblation(
+                    segmentation=m.Segmentation(quickshift=m.QuickshiftSegmentation(kernel_size=2))
+                )
+            ),
+            13,
+            13,
+        ),
         (m.Method(score_cam=m.ScoreCam()), 6, 6),
     ],
 )
