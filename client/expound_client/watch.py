@@ -45,7 +45,8 @@ class Watch:
         """How long the next stream may last. Raises DeadlineExceededError when time is over."""
         left_s = self._limit.left_s(_STREAM_TIMEOUT_S)
         if not left_s:
-            raise self._time_is_over()
+            message = f"{self.name} was not done within {self._limit.seconds:g} s"
+            raise DeadlineExceededError(message)
         return left_s
 
     def read(self, message: explanation_pb2.ExplanationEvent) -> Event | None:
@@ -63,11 +64,5 @@ class Watch:
             ExpoundError: the stream is not to be taken up again.
         """
         if error.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-            if not self._limit.left_s():
-                raise self._time_is_over() from error
-            self._retries.heard()
-            return 0.0
+            return 0.0  # `stream_timeout_s` tells whether all time is over
         return self._limit.left_s(self._retries.pause_s(error))
-
-    def _time_is_over(self) -> DeadlineExceededError:
-        return DeadlineExceededError(f"{self.name} was not done within {self._limit.seconds:g} s")

@@ -55,6 +55,21 @@ def test_every_status_has_a_class_though_it_has_no_reason(code: grpc.StatusCode)
     assert error.reason is None
 
 
+@pytest.mark.parametrize(
+    ("code", "expected"),
+    [
+        (code_pb2.PERMISSION_DENIED, errors.PermissionDeniedError),
+        (code_pb2.OUT_OF_RANGE, errors.InvalidArgumentError),
+        (code_pb2.UNAVAILABLE, errors.UnavailableError),
+        (code_pb2.RESOURCE_EXHAUSTED, errors.ResourceExhaustedError),
+    ],
+)
+def test_a_status_of_somebody_between_has_the_class_of_its_code(
+    code: int, expected: type[errors.ExpoundError]
+) -> None:
+    assert type(errors.from_status(status_pb2.Status(code=code))) is expected
+
+
 def test_the_details_of_a_refusal_arrive(service: FakeService, client: Client) -> None:
     service.refusals["GetExplanation"] = [
         status(
