@@ -65,13 +65,26 @@ async def test_one_ticket_is_sent_for_requests_that_run_as_one_batch(
     assert worker.tickets() == 1
 
 
-async def test_deterministic_requests_are_taken_alone(server: Server, worker: HandWorker) -> None:
-    request = explain_request()
-    request.deterministic = True
-    for _ in range(2):
+@pytest.mark.parametrize("apart", ["", "deterministic", "seed", "output", "methods"])
+async def test_requests_run_as_one_batch_unless_something_keeps_them_apart(
+    server: Server, worker: HandWorker, apart: str
+) -> None:
+    first, second = explain_request(), explain_request()
+    second.target.class_index = 1
+    match apart:
+        case "deterministic":
+            first.deterministic = second.deterministic = True
+        case "seed":
+            second.seed = 1
+        case "output":
+            second.output.values_dtype = tensor_pb2.DATA_TYPE_FLOAT16
+        case "methods":
+            second.methods[0].saliency.noise_tunnel.SetInParent()
+    second.methods[0].key = "saliency"
+    for request in (first, second):
         await server.explanations.Explain(request)
-    for _ in range(2):
-        assert len(worker.run("claim_ready", "default", "hand", "", "models/tiny", 100)) == 1
+    claimed = worker.run("claim_ready", "default", "hand", "", "models/tiny", 100)
+    assert len(claimed) == (1 if apart else 2)
 
 
 async def test_default_keys_name_the_method_its_noise_and_repeats(server: Server) -> None:

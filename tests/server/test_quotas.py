@@ -220,7 +220,7 @@ async def test_a_request_that_takes_too_many_evaluations_is_refused_for_good(
             refused.message
         )
         request = explain_request("lime")
-        request.methods[0].lime.n_samples = 400
+        request.methods[0].lime.n_samples = 499
         assert await _ask(server, request)
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from google.protobuf.duration_pb2 import Duration
 
 from expound import records
 from expound.v1 import explanation_pb2, tensor_pb2
@@ -147,6 +148,23 @@ async def test_another_question_is_worked_on(
     asked = await _ask(server, **other)
     assert asked.state == PENDING and not asked.reused
     assert worker.claim(_id(asked)) == 1
+
+
+async def test_how_long_it_may_take_is_no_part_of_a_question(
+    server: Server, worker: HandWorker
+) -> None:
+    await _answered(server, worker)
+    asked = await _ask(server, timeout=Duration(seconds=5), ttl=Duration(seconds=50))
+    assert asked.reused
+
+
+async def test_each_that_asks_for_a_fresh_answer_gets_its_own(
+    server: Server, worker: HandWorker
+) -> None:
+    first = await _ask(server, fresh=True)
+    worker.work_off(_id(first), methods=2)
+    second = await _ask(server, fresh=True)
+    assert second.state == PENDING and not second.reused
 
 
 async def test_the_same_question_to_other_weights_is_worked_on(
