@@ -87,6 +87,25 @@ async def test_requests_run_as_one_batch_unless_something_keeps_them_apart(
     assert len(claimed) == (1 if apart else 2)
 
 
+@pytest.mark.parametrize(
+    ("method", "images", "is_lasting"),
+    [
+        ("saliency", 1, False),
+        ("integrated_gradients", 1, True),
+        ("lime", 1, False),
+        ("lime", 2, True),
+    ],
+)
+async def test_what_takes_longer_than_a_chunk_waits_in_a_queue_of_its_own(
+    server: Server, worker: HandWorker, method: str, images: int, is_lasting: bool
+) -> None:
+    request = explain_request(method)
+    request.inputs.extend([explanation_pb2.Input(image=b"another")] * (images - 1))
+    await server.explanations.Explain(request)
+    queue = records.lasting_queue("default") if is_lasting else "default"
+    assert worker.redis.zcard(records.ready_key(queue)) == 1
+
+
 async def test_default_keys_name_the_method_its_noise_and_repeats(server: Server) -> None:
     request = explain_request("saliency", "saliency", "saliency", "lime", "saliency")
     request.methods[1].saliency.noise_tunnel.type = method_pb2.NoiseTunnel.TYPE_SMOOTHGRAD_SQ
