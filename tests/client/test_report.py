@@ -12,11 +12,11 @@ from PIL import Image
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
 from expound_client.errors import InvalidArgumentError
-from expound_client.grid import legend
 from expound_client.images import SeenImages
 from expound_client.inputs import to_inputs
 from expound_client.models import Model
 from expound_client.report import to_html
+from expound_client.result_grid import legend
 from expound_client.results import ExplanationResult, MethodResult, Provenance
 from tests.client import canned
 

@@ -103,7 +103,7 @@ async def test_what_takes_longer_than_a_chunk_waits_in_a_queue_of_its_own(
     request.inputs.extend([explanation_pb2.Input(image=b"another")] * (images - 1))
     await server.explanations.Explain(request)
     queue = records.lasting_queue("default") if is_lasting else "default"
-    assert worker.redis.zcard(records.ready_key(queue)) == 1
+    assert worker.redis.zcard(f"{records.PREFIX}ready:{queue}") == 1
 
 
 async def test_default_keys_name_the_method_its_noise_and_repeats(server: Server) -> None:

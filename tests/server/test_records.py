@@ -64,7 +64,7 @@ def test_a_request_id_is_free_where_its_explanation_is_gone(worker: HandWorker) 
 
 def test_every_key_of_an_explanation_expires(worker: HandWorker) -> None:
     shared = {f"{records.PREFIX}deadlines".encode(), f"{records.PREFIX}leases".encode()}
-    shared |= {records.ready_key("default").encode(), records.wake_key("default").encode()}
+    shared |= {f"{records.PREFIX}ready:default".encode(), records.wake_key("default").encode()}
 
     def lasting() -> list[bytes]:
         return [key for key in _keys(worker) - shared if worker.redis.pttl(key) == -1]

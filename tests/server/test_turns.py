@@ -72,7 +72,7 @@ def test_what_is_taken_before_its_turn_turns_no_clock_back(worker: HandWorker) -
 
 def test_a_clock_lasts_while_work_comes(worker: HandWorker) -> None:
     _take(worker, len(_flood(worker, "a", 2)))
-    clock = f"{records.PREFIX}turn:{records.ready_key(tasks.DEFAULT_POOL)}"
+    clock = f"{records.PREFIX}turn:{records.PREFIX}ready:{tasks.DEFAULT_POOL}"
     assert worker.redis.pexpire(clock, 60_000)
     _flood(worker, "b", 1)
     assert worker.redis.pttl(clock) > 3_000_000

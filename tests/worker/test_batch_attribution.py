@@ -11,8 +11,8 @@ from expound.tensors import from_tensor
 from expound.v1 import explanation_pb2
 from expound.v1 import method_pb2 as m
 from expound_worker.batch_attribution import _attribute
-from expound_worker.batch_prediction import Explanation
-from expound_worker.methods.gradients import Forward
+from expound_worker.batch_prediction import PredictedExplanation
+from expound_worker.methods.forward import Forward
 from expound_worker.methods.method import no_pause
 from expound_worker.models.batch_size import BatchSize
 from expound_worker.pause import Pause
@@ -24,7 +24,7 @@ from tests.numeric.models import cifar_net, resolved, with_module
 IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
 
 
-def _maps(explanations: Sequence[Explanation]) -> list[np.ndarray]:
+def _maps(explanations: Sequence[PredictedExplanation]) -> list[np.ndarray]:
     results = _attribute(0, cast(Pause, no_pause), explanations)
     return [from_tensor(each.values) for result in results for each in result.attributions]
 
@@ -43,9 +43,9 @@ def test_the_pass_of_a_batch_is_not_taken_for_that_of_a_part(top_k: int, batch_s
     targets = explained(model, predictions, request.target)
     unit = Unit(cast(Store, None), "a", "explain", 1)
 
-    def explanation(number: int, forward: Forward | None) -> Explanation:
+    def explanation(number: int, forward: Forward | None) -> PredictedExplanation:
         here = slice(number, number + 1)
-        return Explanation(
+        return PredictedExplanation(
             unit, request, model, IMAGES[here], predictions[here], targets[here], forward
         )
 
