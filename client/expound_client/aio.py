@@ -109,6 +109,7 @@ class AsyncClient:
         deterministic: bool = False,
         values_dtype: Literal["float32", "float16"] = "float32",
         channels: Literal["keep", "sum"] = "keep",
+        encoding: Literal["tensor", "png"] = "tensor",
     ) -> AsyncExplanation:
         """Asks for explanations of one or more images; see `Client.explain`."""
         request = requests.explain_request(
@@ -125,6 +126,7 @@ class AsyncClient:
             deterministic=deterministic,
             values_dtype=values_dtype,
             channels=channels,
+            encoding=encoding,
         )
         return AsyncExplanation(self._calls, await self._calls.explain(request), request.inputs)
 

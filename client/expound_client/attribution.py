@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from expound.pictures import from_picture
 from expound.tensors import from_tensor
 from expound.v1 import explanation_pb2, tensor_pb2
 from expound_client import pictures
@@ -150,7 +151,9 @@ class Attribution:
             layer=message.layer,
             layer_reason=message.layer_reason,
             warnings=tuple(message.warnings),
-            _sent_values=_array(message.values, np.float32),
+            _sent_values=from_picture(message.picture, message.picture_scale)
+            if message.picture
+            else _array(message.values, np.float32),
             seen=seen,
         )
 

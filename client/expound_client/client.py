@@ -77,6 +77,7 @@ class Client:
         deterministic: bool = False,
         values_dtype: Literal["float32", "float16"] = "float32",
         channels: Literal["keep", "sum"] = "keep",
+        encoding: Literal["tensor", "png"] = "tensor",
     ) -> Explanation:
         """Asks for explanations of one or more images.
 
@@ -98,6 +99,8 @@ class Client:
                 same bytes; else last digits may differ.
             values_dtype: element type in which maps are sent.
             channels: whether the channels of maps are kept or summed.
+            encoding: "png" has maps sent as 8-bit grey pictures, channels summed, in a tenth of the
+                bytes or less: `values` are then rounded to 1/127 of the largest.
 
         Returns:
             The handle of the accepted explanation.
@@ -128,6 +131,7 @@ class Client:
             deterministic=deterministic,
             values_dtype=values_dtype,
             channels=channels,
+            encoding=encoding,
         )
         return Explanation(self._calls, self._calls.explain(request), request.inputs)
 

@@ -47,6 +47,10 @@ _CHANNELS = {
     "keep": explanation_pb2.OutputOptions.CHANNELS_KEEP,
     "sum": explanation_pb2.OutputOptions.CHANNELS_SUM,
 }
+_ENCODINGS = {
+    "tensor": explanation_pb2.OutputOptions.ENCODING_TENSOR,
+    "png": explanation_pb2.OutputOptions.ENCODING_PNG,
+}
 
 
 def explain_request(
@@ -64,6 +68,7 @@ def explain_request(
     deterministic: bool,
     values_dtype: Literal["float32", "float16"],
     channels: Literal["keep", "sum"],
+    encoding: Literal["tensor", "png"],
 ) -> explanation_pb2.ExplainRequest:
     """Makes a request; `Client.explain` says what the arguments are.
 
@@ -82,6 +87,7 @@ def explain_request(
         output=explanation_pb2.OutputOptions(
             values_dtype=_choice("output.values_dtype", values_dtype, _VALUES_DTYPES),
             channels=_choice("output.channels", channels, _CHANNELS),
+            encoding=_choice("output.encoding", encoding, _ENCODINGS),
         ),
     )
     with _representable("seed", seed):

@@ -131,6 +131,8 @@ class Doorbell:
                 await self._hear(subscription)
             finally:
                 following.cancel()
+                # What it failed with is no news: the reading has failed of it too.
+                await asyncio.gather(following, return_exceptions=True)
 
     async def _hear(self, subscription: PubSub) -> None:
         ends, answers = DOORBELL.encode(), f"{ANSWERS}{self.name}".encode()

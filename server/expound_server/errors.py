@@ -180,7 +180,7 @@ class AnswerTooLarge(CallError):
     def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
             f"{name} takes {size_bytes} bytes, above the limit of {limit_bytes}; get it in the "
-            "BASIC view, or ask for fewer inputs, methods or targets, or FLOAT16 values",
+            "BASIC view, or ask for fewer inputs, methods or targets, or for FLOAT16 or PNG",
             metadata={"name": name, "size": str(size_bytes), "limit": str(limit_bytes)},
         )
 

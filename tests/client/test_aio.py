@@ -132,6 +132,7 @@ async def test_both_clients_send_the_same_request(
         "deterministic": True,
         "values_dtype": "float16",
         "channels": "sum",
+        "encoding": "png",
     }
     client.explain(canned.png(), **asked)
     await async_client.explain(canned.png(), **asked)
@@ -144,6 +145,7 @@ async def test_both_clients_send_the_same_request(
     assert [each.ToMilliseconds() for each in given] == [500, 1500, 60_000]
     assert first.output.values_dtype == tensor_pb2.DATA_TYPE_FLOAT16
     assert first.output.channels == explanation_pb2.OutputOptions.CHANNELS_SUM
+    assert first.output.encoding == explanation_pb2.OutputOptions.ENCODING_PNG
 
 
 async def test_a_call_that_waits_may_take_as_long_as_any_beside_its_wait(

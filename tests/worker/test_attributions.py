@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from expound.pictures import from_picture
 from expound.reasons import Reason
 from expound.v1 import explanation_pb2, tensor_pb2
 from expound_worker import attributions
@@ -15,6 +16,7 @@ from expound_worker.methods.method import LOGIT, Answer, MethodError
 SCORE = explanation_pb2.ClassScore(index=3)
 OUTPUT = explanation_pb2.OutputOptions()
 HALF = explanation_pb2.OutputOptions(values_dtype=tensor_pb2.DATA_TYPE_FLOAT16)
+PICTURE = explanation_pb2.OutputOptions(encoding=explanation_pb2.OutputOptions.ENCODING_PNG)
 SOUND = Answer(np.arange(12, dtype=np.float32).reshape(3, 4), LOGIT, output=1.0, evaluations=1)
 
 
@@ -101,3 +103,17 @@ def test_more_maps_than_are_kept_of_one_method_are_an_error_as_they_come(
         kept.add(SOUND, 0, SCORE)
     assert raised.value.reason is Reason.MESSAGE_TOO_LARGE
     assert len(kept.result.attributions) == 3
+
+
+def test_a_picture_holds_the_sum_over_channels_in_place_of_values() -> None:
+    values = np.random.default_rng(0).standard_normal((3, 8, 9)).astype(np.float32)
+    sent = to_attribution(replace(SOUND, values=values), 0, SCORE, PICTURE)
+    assert not sent.HasField("values") and not sent.warnings
+    found = from_picture(sent.picture, sent.picture_scale)
+    assert np.abs(found - values.sum(axis=0)).max() <= 0.501 * sent.picture_scale / 127
+
+
+def test_a_map_of_which_a_picture_leaves_little_says_so() -> None:
+    high = replace(SOUND, values=SOUND.values + 1000)
+    (warning,) = to_attribution(high, 0, SCORE, PICTURE).warnings
+    assert "ask for FLOAT32" in warning

@@ -3,6 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from expound.pictures import from_picture, to_picture
 from expound.reasons import Reason
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, tensor_pb2
@@ -39,7 +40,7 @@ class Attributions:
             raise MethodError(
                 Reason.MESSAGE_TOO_LARGE,
                 f"the maps of the method take more than the {MAX_RESULT_BYTES} bytes that are kept "
-                "of one; ask for fewer inputs or targets, or FLOAT16 values",
+                "of one; ask for fewer inputs or targets, or for FLOAT16 or PNG",
             )
         self.result.attributions.append(attribution)
 
@@ -60,9 +61,8 @@ def to_attribution(
     if not np.isfinite(values).all():
         raise MethodError(Reason.NOT_FINITE, "the attribution holds NaN or infinity")
     _check_proof(answer)
-    sent = _rounded(values, output)
     attribution = _without_maps(answer, input_index, target)
-    attribution.values.CopyFrom(to_tensor(sent))
+    sent = _send(values, attribution, output)
     if answer.segments is not None:
         attribution.segments.CopyFrom(to_tensor(answer.segments))
     if not answer.values.any():
@@ -77,8 +77,8 @@ def to_attribution(
         )
     elif np.abs(sent - values).max() > _COARSE * np.ptp(values):
         attribution.warnings.append(
-            "the map's values lie so close to zero or to one another that FLOAT16 leaves little of "
-            "them: ask for FLOAT32"
+            "the map's values lie so close to zero or to one another that little of them is left "
+            "as they are sent: ask for FLOAT32 values"
         )
     return attribution
 
@@ -136,11 +136,30 @@ def _without_maps(
 def _as_wanted(
     values: NDArray[np.float32], output: explanation_pb2.OutputOptions
 ) -> NDArray[np.float32]:
-    if values.ndim == 2 or output.channels != explanation_pb2.OutputOptions.CHANNELS_SUM:
+    summed_channels = output.channels == explanation_pb2.OutputOptions.CHANNELS_SUM
+    if values.ndim == 2 or not (summed_channels or _is_picture(output)):
         return values
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks for it
         summed: NDArray[np.float32] = values.sum(axis=0)
     return summed
+
+
+def _is_picture(output: explanation_pb2.OutputOptions) -> bool:
+    return output.encoding == explanation_pb2.OutputOptions.ENCODING_PNG
+
+
+def _send(
+    values: NDArray[np.float32],
+    attribution: explanation_pb2.Attribution,
+    output: explanation_pb2.OutputOptions,
+) -> NDArray[np.floating]:
+    """Packs the map, and gives it as its reader will have it. Raises MethodError as `_rounded`."""
+    if _is_picture(output):
+        attribution.picture, attribution.picture_scale = to_picture(values)
+        return from_picture(attribution.picture, attribution.picture_scale)
+    sent = _rounded(values, output)
+    attribution.values.CopyFrom(to_tensor(sent))
+    return sent
 
 
 def _rounded(

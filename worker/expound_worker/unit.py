@@ -191,8 +191,8 @@ class Work:
 
 def _drop_tensors(result: explanation_pb2.MethodResult) -> None:
     for attribution in result.attributions:
-        for tensor in ("values", "segments", "weights", "standard_errors"):
-            attribution.ClearField(tensor)
+        for field in ("values", "picture", "segments", "weights", "standard_errors"):
+            attribution.ClearField(field)
 
 
 def _weights(provenance: explanation_pb2.Provenance) -> str:

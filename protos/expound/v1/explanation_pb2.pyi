@@ -328,23 +328,50 @@ class OutputOptions(_message.Message):
     CHANNELS_SUM: OutputOptions.Channels.ValueType  # 2
     """Summed: (H, W)."""
 
+    class _Encoding:
+        ValueType = _typing.NewType("ValueType", _builtins.int)
+        V: _TypeAlias = ValueType  # noqa: Y015
+
+    class _EncodingEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OutputOptions._Encoding.ValueType], _builtins.type):
+        DESCRIPTOR: _descriptor.EnumDescriptor
+        ENCODING_UNSPECIFIED: OutputOptions._Encoding.ValueType  # 0
+        """Not given: TENSOR."""
+        ENCODING_TENSOR: OutputOptions._Encoding.ValueType  # 1
+        """As `Attribution.values`."""
+        ENCODING_PNG: OutputOptions._Encoding.ValueType  # 2
+        """As `Attribution.picture`, which any viewer shows: a tenth of the bytes or less."""
+
+    class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
+        """How a map is sent."""
+
+    ENCODING_UNSPECIFIED: OutputOptions.Encoding.ValueType  # 0
+    """Not given: TENSOR."""
+    ENCODING_TENSOR: OutputOptions.Encoding.ValueType  # 1
+    """As `Attribution.values`."""
+    ENCODING_PNG: OutputOptions.Encoding.ValueType  # 2
+    """As `Attribution.picture`, which any viewer shows: a tenth of the bytes or less."""
+
     VALUES_DTYPE_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
+    ENCODING_FIELD_NUMBER: _builtins.int
     values_dtype: _tensor_pb2.DataType.ValueType
     """Element type of `Attribution.values`: FLOAT32 or FLOAT16. Sums and errors are computed
     before the rounding. Values that FLOAT16 does not hold are an error (NOT_FINITE).
     """
     channels: Global___OutputOptions.Channels.ValueType
     """What becomes of the channels."""
+    encoding: Global___OutputOptions.Encoding.ValueType
+    """How maps are sent. PNG sums the channels, whatever `channels` says."""
     def __init__(
         self,
         *,
         values_dtype: _tensor_pb2.DataType.ValueType = ...,
         channels: Global___OutputOptions.Channels.ValueType = ...,
+        encoding: Global___OutputOptions.Encoding.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "values_dtype", b"values_dtype"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["channels", b"channels", "encoding", b"encoding", "values_dtype", b"values_dtype"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -623,6 +650,8 @@ class Attribution(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     COMPLETENESS_ERROR_FIELD_NUMBER: _builtins.int
     N_STEPS_FIELD_NUMBER: _builtins.int
+    PICTURE_FIELD_NUMBER: _builtins.int
+    PICTURE_SCALE_FIELD_NUMBER: _builtins.int
     input_index: _builtins.int
     """Index of the input in the request, from 0."""
     layer: _builtins.str
@@ -659,6 +688,12 @@ class Attribution(_message.Message):
     """
     n_steps: _builtins.int
     """Points on the path of integrated gradients and layer conductance; absent for others."""
+    picture: _builtins.bytes
+    """The map (H, W) as a PNG of 8-bit grey, where it was asked for: `values` are
+    `(grey - 128) / 127 * picture_scale`, so that 128 is zero and brighter speaks for the target.
+    """
+    picture_scale: _builtins.float
+    """Largest size of a value in `picture`; values are rounded to 1/127 of it."""
     @_builtins.property
     def target(self) -> Global___ClassScore:
         """What is explained."""
@@ -666,7 +701,8 @@ class Attribution(_message.Message):
     @_builtins.property
     def values(self) -> _tensor_pb2.Tensor:
         """The map in model input space: (C, H, W) or (H, W), as the method says. Positive speaks for
-        the target. Absent in BASIC views and in partial results, which carry `weights`.
+        the target. Absent in BASIC views and in partial results, which carry `weights`, and where
+        the map is sent as `picture`.
         """
 
     @_builtins.property
@@ -713,10 +749,12 @@ class Attribution(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         completeness_error: _builtins.float | None = ...,
         n_steps: _builtins.int | None = ...,
+        picture: _builtins.bytes = ...,
+        picture_scale: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "intercept", b"intercept", "n_steps", b"n_steps", "r_squared", b"r_squared", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "weights", b"weights"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_picture_scale", b"_picture_scale", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "intercept", b"intercept", "n_steps", b"n_steps", "picture_scale", b"picture_scale", "r_squared", b"r_squared", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "weights", b"weights"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "evaluations", b"evaluations", "input_index", b"input_index", "intercept", b"intercept", "layer", b"layer", "layer_reason", b"layer_reason", "n_steps", b"n_steps", "output", b"output", "r_squared", b"r_squared", "score", b"score", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output", "_completeness_error", b"_completeness_error", "_convergence_delta", b"_convergence_delta", "_intercept", b"_intercept", "_n_steps", b"_n_steps", "_picture_scale", b"_picture_scale", "_r_squared", b"_r_squared", "_standard_error", b"_standard_error", "baseline_output", b"baseline_output", "completeness_error", b"completeness_error", "convergence_delta", b"convergence_delta", "evaluations", b"evaluations", "input_index", b"input_index", "intercept", b"intercept", "layer", b"layer", "layer_reason", b"layer_reason", "n_steps", b"n_steps", "output", b"output", "picture", b"picture", "picture_scale", b"picture_scale", "r_squared", b"r_squared", "score", b"score", "segments", b"segments", "standard_error", b"standard_error", "standard_errors", b"standard_errors", "target", b"target", "values", b"values", "warnings", b"warnings", "weights", b"weights"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__baseline_output: _TypeAlias = _typing.Literal["baseline_output"]  # noqa: Y015
     _WhichOneofArgType__baseline_output: _TypeAlias = _typing.Literal["_baseline_output", b"_baseline_output"]  # noqa: Y015
@@ -728,6 +766,8 @@ class Attribution(_message.Message):
     _WhichOneofArgType__intercept: _TypeAlias = _typing.Literal["_intercept", b"_intercept"]  # noqa: Y015
     _WhichOneofReturnType__n_steps: _TypeAlias = _typing.Literal["n_steps"]  # noqa: Y015
     _WhichOneofArgType__n_steps: _TypeAlias = _typing.Literal["_n_steps", b"_n_steps"]  # noqa: Y015
+    _WhichOneofReturnType__picture_scale: _TypeAlias = _typing.Literal["picture_scale"]  # noqa: Y015
+    _WhichOneofArgType__picture_scale: _TypeAlias = _typing.Literal["_picture_scale", b"_picture_scale"]  # noqa: Y015
     _WhichOneofReturnType__r_squared: _TypeAlias = _typing.Literal["r_squared"]  # noqa: Y015
     _WhichOneofArgType__r_squared: _TypeAlias = _typing.Literal["_r_squared", b"_r_squared"]  # noqa: Y015
     _WhichOneofReturnType__standard_error: _TypeAlias = _typing.Literal["standard_error"]  # noqa: Y015
@@ -742,6 +782,8 @@ class Attribution(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__intercept) -> _WhichOneofReturnType__intercept | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_steps) -> _WhichOneofReturnType__n_steps | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__picture_scale) -> _WhichOneofReturnType__picture_scale | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__r_squared) -> _WhichOneofReturnType__r_squared | None: ...
     @_typing.overload

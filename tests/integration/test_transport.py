@@ -1,0 +1,25 @@
+"""How maps are sent: as a caller asks for them, whole and small."""
+
+import numpy as np
+
+from expound_client import Client
+from tests import photos
+
+METHODS = ["saliency", "grad_cam", "lime"]
+
+
+def test_maps_sent_as_pictures_are_those_sent_as_tensors(client: Client) -> None:
+    whole, small = (
+        client.explain(
+            photos.chelsea(), model="efficientnet_lite0", methods=METHODS, encoding=encoding
+        )
+        for encoding in ("tensor", "png")
+    )
+    expected, found = whole.result(120), small.result(120)
+    for key in METHODS:
+        values = expected[key].values
+        values = values.sum(axis=0) if values.ndim == 3 else values
+        assert found[key].values.shape == values.shape
+        assert np.abs(found[key].values - values).max() <= 0.51 * np.abs(values).max() / 127
+    assert found["saliency"].heatmap().size == (224, 224)
+    assert np.array_equal(found["lime"].weights, expected["lime"].weights)
