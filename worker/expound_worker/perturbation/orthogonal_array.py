@@ -11,6 +11,7 @@ Runger, 1996).
 
 from collections.abc import Iterator
 from functools import lru_cache
+from math import comb
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +29,9 @@ def orthogonal_array(
     """Draws an array: its segments change places, columns change signs, and rows their order.
 
     Every row alone is uniform over all masks. The smallest array comes first, then the half that
-    doubles it, and so on.
+    doubles it, and so on, while chance would confound more quadruples than there are segments: of
+    arrays with fewer, what they find is so much nearer than can be told that 95 % intervals hold
+    more than 99 %.
 
     Args:
         rows: rows that are wanted; there are a power of two, more than M, and no more than 512 if M
@@ -41,7 +44,7 @@ def orthogonal_array(
     """
     smallest = _smallest(segment_count)
     count = smallest
-    while count < min(rows, _MOST_ROWS):
+    while count < min(rows, _MOST_ROWS) and comb(segment_count, 4) > segment_count * count:
         count *= 2
     columns = random.permutation(_columns(segment_count, count, int(random.integers(_DRAWS))))
     signs = random.integers(2, size=segment_count)
