@@ -172,6 +172,16 @@ class Attribution:
             )
         return self.weights[self.segments].astype(np.float32)
 
+    @cached_property
+    def standard_error_map(self) -> NDArray[np.float32]:
+        """Standard error of the segment of every pixel, float32, (H, W), in the score's unit.
+
+        Raises:
+            ExpoundError: the weights have no standard errors, or the segments were not sent.
+        """
+        _, errors, segments = self._weighted_segments()
+        return errors[segments].astype(np.float32)
+
     def heatmap(
         self,
         *,
@@ -249,9 +259,49 @@ class Attribution:
             self.values, self._image(image), sign=sign, outlier_perc=outlier_perc
         )
 
+    def error_bars(
+        self, image: ImageLike | None = None, *, count: int = pictures.COUNT
+    ) -> Image.Image:
+        """Draws the largest weights with their 95 % intervals, beside the image of their segments.
+
+        Where the image is not known, the segments are shown in the heat map. The partial maps of
+        events can be drawn too. See `pictures.error_bars`.
+
+        Args:
+            image: as for `overlay`.
+            count: how many segments are drawn, those of largest absolute weight; from 1.
+
+        Raises:
+            InvalidArgumentError: `count` is below 1.
+            ExpoundError: the weights have no standard errors, or the segments were not sent.
+        """
+        weights, errors, segments = self._weighted_segments()
+        drawn_in = self.heatmap() if image is None and not self.seen.known else self._image(image)
+        return pictures.error_bars(weights, errors, segments, drawn_in, count=count)
+
     def picture(self) -> Image.Image:
         """The overlay where the image is known, else the heat map."""
         return self.overlay() if self.seen.known else self.heatmap()
+
+    def _weighted_segments(
+        self,
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+        """The weights, their standard errors and the segments; raises ExpoundError without them."""
+        if self.weights is None:
+            raise ExpoundError(
+                f"{self.key} has no weights of segments: {self.method} gives none, or they were "
+                "not sent with this event"
+            )
+        if self.standard_errors is None:
+            raise ExpoundError(
+                f"{self.key} has no standard errors of its weights: {self.method} gives none, or "
+                "made too few evaluations to tell them"
+            )
+        if self.segments is None:
+            raise ExpoundError(
+                f"the segments of {self.key} were not sent with this event; result() has them"
+            )
+        return self.weights, self.standard_errors, self.segments
 
     def _image(self, given: ImageLike | None) -> Image.Image:
         seen = self.seen if given is None else SeenImage(to_input(given), self.seen.model)

@@ -74,9 +74,10 @@ class MethodProgressed:
         key: key of the method.
         progress: how far it is.
         partials: the maps as they stand, of the inputs that are under way; they can be drawn like
-            any other. Empty for methods that cannot tell them early. An input's segments come with
-            its first partial map alone: a watch that begins behind it gives weights, and `values`
-            and pictures raise ExpoundError.
+            any other, by `Attribution.error_bars` as soon as they have `standard_errors`. Empty for
+            methods that cannot tell them early. An input's segments come with its first partial map
+            alone: a watch that begins behind it gives weights, and `values` and pictures raise
+            ExpoundError.
     """
 
     sequence: int

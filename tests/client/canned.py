@@ -17,6 +17,7 @@ NO_LAYER = "no layer with a spatial output, (N, channels, h, w); use kernel_shap
 
 SEGMENTS = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE) // 16
 WEIGHTS = np.array([0.5, -0.25, 0.125, 0.0])
+STANDARD_ERRORS = np.array([0.02, 0.01, 0.02, 0.01])
 
 
 def gradient() -> NDArray[np.float32]:
@@ -107,6 +108,7 @@ def attribution(method: str, *, tensors: bool = True) -> explanation_pb2.Attribu
             made.values.CopyFrom(to_tensor(WEIGHTS[SEGMENTS].astype(np.float32)))
             made.segments.CopyFrom(to_tensor(SEGMENTS))
             made.weights.CopyFrom(to_tensor(WEIGHTS))
+            made.standard_errors.CopyFrom(to_tensor(STANDARD_ERRORS))
     else:
         made.score = explanation_pb2.SCORE_LOGIT
         made.convergence_delta = 0.001
@@ -139,7 +141,10 @@ def result(
 def partial(step: int, *, with_segments: bool) -> explanation_pb2.Attribution:
     """LIME's map as it stood after a step."""
     made = explanation_pb2.Attribution(
-        target=score(0), weights=to_tensor(WEIGHTS * step), evaluations=25 * step
+        target=score(0),
+        weights=to_tensor(WEIGHTS * step),
+        standard_errors=to_tensor(STANDARD_ERRORS / step),
+        evaluations=25 * step,
     )
     made.score = explanation_pb2.SCORE_PROBABILITY
     if with_segments:

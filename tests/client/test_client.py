@@ -262,6 +262,8 @@ def test_partial_maps_can_be_drawn_though_segments_come_once(client: Client) -> 
     for step, partial in enumerate(partials, 1):
         assert np.array_equal(partial.values, canned.WEIGHTS[canned.SEGMENTS] * step)
         assert partial.overlay().size == (8, 8)
+        assert partial.standard_error_map.max() == np.float32(0.02 / step)
+        assert partial.error_bars().height > 360
     assert len(partials) == 3
 
 

@@ -30,6 +30,13 @@ def table_of(drawn: NormalizedMap, colors: str | None) -> NDArray[np.uint8]:
     return _table(colors or (_DIVERGING if drawn.signed else _SEQUENTIAL[drawn.sign]))
 
 
+def signed_color(position: float) -> tuple[int, int, int]:
+    """The colour that a signed map has at a position in [-1, 1]: red for, blue against."""
+    table = _table(_DIVERGING)
+    red, green, blue = table[round((position + 1) / 2 * (len(table) - 1))].tolist()
+    return red, green, blue
+
+
 @cache
 def _table(name: str) -> NDArray[np.uint8]:
     try:
