@@ -30,6 +30,7 @@ class Page(HTMLParser):
         super().__init__()
         self.text = ""
         self.images: list[str] = []
+        self.descriptions = ""
         self.tags: list[str] = []
         self._open: list[str] = []
         self.feed(source)
@@ -41,6 +42,7 @@ class Page(HTMLParser):
             self._open.append(tag)
         if tag == "img":
             self.images.append(dict(attrs)["src"] or "")
+            self.descriptions += f"{dict(attrs)['alt']}\n"
 
     def handle_endtag(self, tag: str) -> None:
         assert self._open.pop() == tag
@@ -93,8 +95,9 @@ def test_the_report_shows_every_map_with_its_proof(tmp_path: Path) -> None:
         "ab" * 32,
     ):
         assert wanted in page.text
-    # The image, and for each of two maps: overlay, heat map and scale.
-    assert len(page.images) == 1 + 2 * 3
+    # The image, for each of two maps overlay, heat map and scale, and error bars in two parts.
+    assert len(page.images) == 1 + 2 * 3 + 2
+    assert "0: +0.5 ± 0.039, 1: -0.25 ± 0.02, 2: +0.12 ± 0.039, 3: +0 ± 0.02" in page.descriptions
 
 
 def test_the_report_needs_nothing_beside_it() -> None:
@@ -115,7 +118,15 @@ def test_what_others_wrote_is_escaped() -> None:
 
 def test_without_the_image_the_maps_are_shown_alone() -> None:
     page = Page(report(known=False))
-    assert len(page.images) == 2 * 2
+    assert len(page.images) == 2 * 2 + 2
+
+
+def test_what_has_no_standard_errors_has_no_error_bars() -> None:
+    result = made()
+    without = replace(result["lime"], standard_errors=None)
+    lime = replace(result.methods["lime"], attributions=(without,))
+    page = Page(to_html(replace(result, methods={"lime": lime})))
+    assert len(page.images) == 1 + 3
 
 
 def test_an_empty_map_is_called_so() -> None:

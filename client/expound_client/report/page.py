@@ -102,7 +102,7 @@ def _card(method: "MethodResult", attribution: Attribution, result: "Explanation
     return (
         f'<article class="card method"><div><h3>{escape(method.key)}</h3>'
         f'<p class="soft">for <b>{escape(target.label)}</b>, {target.probability:.1%}</p></div>'
-        f"{_pictures(attribution)}{_scale(attribution)}{definitions(listed)}"
+        f"{_pictures(attribution)}{_scale(attribution)}{_error_bars(attribution)}{definitions(listed)}"
         f"{_layer(attribution)}{''.join(map(note, attribution.warnings))}"
         f"{details('Parameters', definitions(parameters(ran), left=True))}</article>"
     )
@@ -125,6 +125,21 @@ def _scale(attribution: Attribution) -> str:
     low, high = (f"against, -{limit}", f"for, {limit}") if drawn.signed else ("0", limit)
     colors = picture(pictures.scale(drawn), "Colour scale")
     return f'<div class="scale"><span>{low}</span>{colors}<span>{high}</span></div>'
+
+
+def _error_bars(attribution: Attribution) -> str:
+    """The largest weights with their 95 % intervals, and their segments; nothing without errors."""
+    weights, errors = attribution.weights, attribution.standard_errors
+    if weights is None or errors is None or attribution.segments is None:
+        return ""
+    listed = pictures.strongest(weights, errors)
+    image = attribution.seen.image if attribution.seen.known else attribution.heatmap()
+    told = ", ".join(f"{each.number}: {each.weight:+.2g} ± {each.margin:.2g}" for each in listed)
+    chart = picture(
+        pictures.bars(listed, len(weights)), f"Weights of segments and their 95 % intervals: {told}"
+    )
+    shown = pictures.numbered(image, attribution.segments, listed)
+    return f'<div class="error-bars">{chart}{picture(shown, "These segments")}</div>'
 
 
 def _layer(attribution: Attribution) -> str:
