@@ -51,14 +51,17 @@ def test_explain_prints_a_table_and_writes_pictures_and_the_report(
     assert saliency.split() == ["saliency", "tabby", "60.0%", "1", "500", "ms", "0.002", "-"]
     (lime,) = (line for line in printed.out.splitlines() if "lime" in line)
     assert lime.split() == ["lime", "tabby", "60.0%", "100", "500", "ms", "-", "0.02"]
-    assert "4 files in made" in printed.out
+    assert "5 files in made" in printed.out
     assert "100/100" in printed.err
     assert "image 1: tabby, 60.0%" in printed.err
     assert "lime, tabby: a warning & <b>more</b>\n" in printed.err
-    names = {"photo_saliency_tabby.png", "photo_lime_tabby.png", "grid.png", "report.html"}
-    assert {path.name for path in (tmp_path / "made").iterdir()} == names
+    names = ["photo_saliency_tabby", "photo_lime_tabby", "photo_lime_tabby-error_bars", "grid"]
+    written = {path.name for path in (tmp_path / "made").iterdir()}
+    assert written == {*(f"{name}.png" for name in names), "report.html"}
     with Image.open(tmp_path / "made" / "photo_lime_tabby.png") as overlay:
         assert overlay.size == (8, 8)
+    with Image.open(tmp_path / "made" / "photo_lime_tabby-error_bars.png") as bars:
+        assert bars.width > 2 * 360
     assert sent(service).model == "small"
 
 

@@ -49,7 +49,7 @@ from expound_client.results import ExplanationResult, State
     type=click.Path(file_okay=False, path_type=Path),
     default="expound-output",
     show_default=True,
-    help="Folder for the overlays, grid.png and report.html.",
+    help="Folder for overlays, error bars, grid.png and report.html.",
 )
 @click.option("--timeout", "timeout_s", type=float, help="Seconds that the work may take.")
 @click.option("--fresh", is_flag=True, help="Work on it anew, even if it has been answered before.")
@@ -89,7 +89,7 @@ def explain(
         echo(f"{key} failed: {error}", err=True)
     written = write(result, images, true_labels, out)
     console.print(
-        f"{len(written)} files in {out}: report.html, grid.png and the overlays", highlight=False
+        f"{len(written)} files in {out}: report.html, grid.png and the pictures", highlight=False
     )
     return 0 if result.state == State.SUCCEEDED else 1
 

@@ -60,12 +60,19 @@ def warnings(result: ExplanationResult, images: Sequence[str]) -> list[str]:
 def write(
     result: ExplanationResult, images: Sequence[str], true_labels: Sequence[str], folder: Path
 ) -> list[Path]:
-    """Writes the picture of each map, the grid of all of them and the report; gives their paths."""
+    """Writes the pictures of each map, the grid of all of them and the report; gives their paths.
+
+    A map whose weights have standard errors has a picture of its error bars too.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     attributions = [each for method in result.methods.values() for each in method.attributions]
-    pictures = [folder / f"{name}.png" for name in _names(attributions, images)]
-    for attribution, path in zip(attributions, pictures, strict=True):
-        attribution.picture().save(path)
+    pictures = []
+    for attribution, name in zip(attributions, _names(attributions, images), strict=True):
+        pictures.append(folder / f"{name}.png")
+        attribution.picture().save(pictures[-1])
+        if attribution.standard_errors is not None:
+            pictures.append(folder / f"{name}-error_bars.png")
+            attribution.error_bars().save(pictures[-1])
     grid = folder / "grid.png"
     result.grid(true_labels).save(grid)
     report = folder / "report.html"
