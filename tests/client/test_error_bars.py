@@ -132,6 +132,17 @@ def test_a_segment_without_pixels_has_a_bar_alone() -> None:
     )
 
 
+def test_a_number_at_the_edge_is_not_cut() -> None:
+    segments = np.zeros((400, 400), np.int32)
+    segments[0, 0], segments[399, 399] = 1, 2
+    listed = pictures.strongest(np.array([0.0, 1.0, 1.0]), np.zeros(3), 2)
+    drawn = np.asarray(pictures.numbered(Image.new("RGB", (400, 400)), segments, listed))
+    red = (drawn == RED).all(axis=2)
+    for corner in (red[:40, :40], red[-40:, -40:]):
+        assert corner.any(axis=0).sum() >= 26
+        assert corner.any(axis=1).sum() >= 20
+
+
 def test_the_numbered_image_stands_beside_the_bars() -> None:
     attribution = lime()
     drawn = np.asarray(attribution.error_bars(count=2))

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from expound_client.pictures.strongest import SegmentWeight, draw_tag, tag_width
+from expound_client.pictures.strongest import TAG_HEIGHT, SegmentWeight, draw_tag, tag_width
 
 _MIN_WIDTH = 360
 _LINE_WIDTH = 2
@@ -48,7 +48,7 @@ def numbered(
     for each in reversed(listed):
         mask = enlarged == each.number
         if mask.any():
-            draw_tag(pen, _deepest(mask), tag, each)
+            draw_tag(pen, _within(_deepest(mask), tag, size), tag, each)
     return canvas
 
 
@@ -63,6 +63,16 @@ def _deepest(mask: NDArray[np.bool_]) -> tuple[int, int]:
     distances = np.square(places - places.mean(axis=0)).sum(axis=1)
     row, column = places[distances.argmin()]
     return int(left + column), int(top + row)
+
+
+def _within(center: tuple[int, int], width: int, size: tuple[int, int]) -> tuple[int, int]:
+    """The centre of a tag, moved so that none of it is beyond the edge."""
+    x, y = center
+    across, down = width // 2, TAG_HEIGHT // 2
+    return (
+        min(max(x, across), size[0] - 1 - across),
+        min(max(y, down), size[1] - 1 - down),
+    )
 
 
 def _eroded(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

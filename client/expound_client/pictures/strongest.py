@@ -12,10 +12,10 @@ from expound_client.pictures.colors import signed_color
 from expound_client.pictures.text import font
 
 COUNT = 10
+TAG_HEIGHT = 20
 # So many standard errors to both sides hold the weight in about 95 % of the cases.
 _INTERVAL = 1.96
 _PALE = 0.25
-_TAG_HEIGHT = 20
 _TEXT_SIZE = 14
 
 
@@ -86,7 +86,7 @@ def strongest(
 def tag_width(listed: Iterable[SegmentWeight]) -> int:
     """Width in pixels of the tags of some segments: they are all as wide as the widest."""
     widest = max((font(_TEXT_SIZE).getlength(str(each.number)) for each in listed), default=0)
-    return max(_TAG_HEIGHT + 6, round(widest) + 12)
+    return max(TAG_HEIGHT + 6, round(widest) + 12)
 
 
 def draw_tag(
@@ -94,7 +94,7 @@ def draw_tag(
 ) -> None:
     """Writes the number of a segment on its colour."""
     x, y = center
-    box = (x - width // 2, y - _TAG_HEIGHT // 2, x + width // 2, y + _TAG_HEIGHT // 2)
+    box = (x - width // 2, y - TAG_HEIGHT // 2, x + width // 2, y + TAG_HEIGHT // 2)
     pen.rounded_rectangle(box, 5, segment.fill, segment.outline, 2)
     ink = "black" if segment.may_be_zero else "white"
     pen.text(center, str(segment.number), ink, font(_TEXT_SIZE), anchor="mm")
