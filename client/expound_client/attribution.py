@@ -264,8 +264,13 @@ class Attribution:
     ) -> Image.Image:
         """Draws the largest weights with their 95 % intervals, beside the image of their segments.
 
-        Where the image is not known, the segments are shown in the heat map. The partial maps of
-        events can be drawn too. See `pictures.error_bars`.
+        Where the image is not known, the segments are shown in the heat map. See
+        `pictures.error_bars`. The partial maps of events can be drawn too, while they sharpen::
+
+            for event in explanation.watch():
+                for partial in getattr(event, "partials", ()):
+                    if partial.standard_errors is not None:  # few evaluations do not tell them
+                        partial.error_bars().save(f"{event.key}.png")
 
         Args:
             image: as for `overlay`.
