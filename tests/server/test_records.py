@@ -265,7 +265,7 @@ def test_no_more_than_the_limit_is_ended_at_once(worker: HandWorker) -> None:
 
 
 def test_delete_leaves_nothing_and_stops_the_worker(worker: HandWorker) -> None:
-    worker.create("a", request_id="r", methods=("saliency", "lime"))
+    worker.create("a", request_id="r", methods=("saliency", "lime"), question="q")
     worker.claim("a")
     first, second = worker.claim("a", 0), worker.claim("a", 1)
     assert first is not None
@@ -278,6 +278,14 @@ def test_delete_leaves_nothing_and_stops_the_worker(worker: HandWorker) -> None:
     assert worker.progress("a", 1, second, 1) == 0
     assert _keys(worker) == set()
     assert worker.run("delete", "a") == 0
+
+
+def test_delete_leaves_the_question_to_the_newer_one_that_answers_it(worker: HandWorker) -> None:
+    for name in ("older", "newer"):
+        worker.create(name, question="q", max_reuse_age_ms=0)
+        worker.work_off(name)
+    assert worker.run("delete", "older") == 1
+    assert worker.create("again", question="q") == ("reused", "again")
 
 
 def test_a_worker_lives_as_long_as_its_heart_beats(redis_url: str) -> None:

@@ -51,8 +51,9 @@ without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` 
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``weights`` (asked
 of), ``made_with`` (the weights that predicted), ``reused`` (1 where another explanation gave the
-answer), ``metered`` (1 where its bytes count), ``waiting`` (the server where a caller waits for the
-answer, if one does), and per unit U:
+answer), ``question`` (its digest, where ``question:TENANT:DIGEST`` was made to name it),
+``metered`` (1 where its bytes count), ``waiting`` (the server where a caller waits for the answer,
+if one does), and per unit U:
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps), ``U:summary`` (serialised ``MethodResult``

@@ -159,6 +159,7 @@ if source then
   return {'created', id, 0}
 end
 if asked.question ~= '' then
+  redis.call('HSET', key, 'question', asked.question)
   redis.call('SET', question_key(tenant, asked.question), id)
   keep(question_key(tenant, asked.question), expires)
 end
