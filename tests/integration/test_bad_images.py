@@ -1,5 +1,6 @@
 """Bad images end as clear errors, and the service goes on."""
 
+import numpy as np
 import pytest
 
 from expound.reasons import Reason
@@ -28,3 +29,13 @@ def test_a_bad_image_fails_with_its_field_and_the_service_goes_on(
     assert [violation.field for violation in raised.value.violations] == ["inputs[1].image"]
     again = client.explain(JPEG, model="cifar", methods=["saliency"]).result(60)
     assert again.state is State.SUCCEEDED
+
+
+def test_pixels_sent_as_floats_are_explained_with_a_warning(client: Client) -> None:
+    image = np.full((3, 32, 32), 255.0, np.float32)
+    explanation = client.explain([JPEG, image], model="cifar", methods=["saliency", "rise"])
+    result = explanation.result(60)
+    for method in ("saliency", "rise"):
+        for attribution in result.methods[method].attributions:
+            warned = [text for text in attribution.warnings if "uint8" in text]
+            assert len(warned) == attribution.input_index

@@ -8,15 +8,19 @@ from numpy.typing import NDArray
 
 from expound.pictures import from_picture
 from expound.reasons import Reason
+from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, tensor_pb2
 from expound_worker import attributions
 from expound_worker.attributions import Attributions, to_attribution
 from expound_worker.methods.method import LOGIT, Answer, MethodError
+from expound_worker.models.preprocessing import Preprocessing
 
 SCORE = explanation_pb2.ClassScore(index=3)
 OUTPUT = explanation_pb2.OutputOptions()
 HALF = explanation_pb2.OutputOptions(values_dtype=tensor_pb2.DATA_TYPE_FLOAT16)
 PICTURE = explanation_pb2.OutputOptions(encoding=explanation_pb2.OutputOptions.ENCODING_PNG)
+IMAGE = explanation_pb2.Input(image=b"encoded")
+UNIT_RANGE = Preprocessing((1, 3, 4), None, (0.0,), (1.0,))
 SOUND = Answer(np.arange(12, dtype=np.float32).reshape(3, 4), LOGIT, output=1.0, evaluations=1)
 
 
@@ -96,7 +100,7 @@ def test_more_maps_than_are_kept_of_one_method_are_an_error_as_they_come(
 ) -> None:
     one = to_attribution(SOUND, 0, SCORE, OUTPUT).ByteSize()
     monkeypatch.setattr(attributions, "MAX_RESULT_BYTES", 3 * one)
-    kept = Attributions(OUTPUT)
+    kept = Attributions(explanation_pb2.ExplainRequest(inputs=[IMAGE]), UNIT_RANGE)
     for _ in range(3):
         kept.add(SOUND, 0, SCORE)
     with pytest.raises(MethodError, match="ask for fewer inputs or targets") as raised:
@@ -117,3 +121,13 @@ def test_a_map_of_which_a_picture_leaves_little_says_so() -> None:
     high = replace(SOUND, values=SOUND.values + 1000)
     (warning,) = to_attribution(high, 0, SCORE, PICTURE).warnings
     assert "ask for FLOAT32" in warning
+
+
+def test_only_the_maps_of_an_input_that_is_unlikely_say_so() -> None:
+    pixels = explanation_pb2.Input(tensor=to_tensor(np.full((1, 3, 4), 255, np.float32)))
+    kept = Attributions(explanation_pb2.ExplainRequest(inputs=[IMAGE, pixels]), UNIT_RANGE)
+    kept.add(SOUND, 0, SCORE)
+    kept.add(SOUND, 1, SCORE)
+    image, (warning,) = [each.warnings for each in kept.result.attributions]
+    assert not image
+    assert warning.startswith("inputs[1].tensor reaches from 255 to 255")

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from expound.tensors import from_tensor
+from expound.tensors import from_tensor, to_tensor
 from expound.v1 import explanation_pb2
 from expound.v1 import method_pb2 as m
 from expound_worker.batch_attribution import _attribute
@@ -35,7 +35,9 @@ def test_the_pass_of_a_batch_is_not_taken_for_that_of_a_part(top_k: int, batch_s
     """Of two with two targets, one alone has as many pairs as the pass has inputs."""
     model = cifar_net()
     model = with_module(model, model.module, batch=BatchSize(batch_size))
-    request = explanation_pb2.ExplainRequest()
+    request = explanation_pb2.ExplainRequest(
+        inputs=[explanation_pb2.Input(tensor=to_tensor(IMAGES[0].numpy()))]
+    )
     request.target.top_k = top_k
     request.methods.add(key="saliency", saliency=resolved(m.Saliency()))
     forward = Forward.run(model, IMAGES)

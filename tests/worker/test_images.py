@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import skimage.data
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from expound.reasons import Reason
@@ -16,10 +17,11 @@ from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2
 from expound_worker.decoding.errors import DecodeError
 from expound_worker.decoding.pixels import MAX_FRAMES, decode
-from expound_worker.images import InputError, prepare
+from expound_worker.images import InputError, doubts, prepare
 from expound_worker.models.preprocessing import Preprocessing
 
 PHOTO = Image.fromarray(skimage.data.chelsea())
+NORMALIZED = Preprocessing((3, 4, 4), None, (0.5, 0.4, 0.5), (0.25, 0.25, 0.5))
 RGB_4X4 = Preprocessing((3, 4, 4), None, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), "nearest")
 
 
@@ -180,3 +182,31 @@ def test_a_byte_tensor_is_an_image() -> None:
     as_tensor = prepare(explanation_pb2.Input(tensor=to_tensor(pixels)), 0, RGB_4X4, decode)
     as_png = explanation_pb2.Input(image=encoded(Image.fromarray(pixels)))
     assert torch.equal(as_tensor, prepare(as_png, 0, RGB_4X4, decode))
+
+
+@pytest.mark.parametrize("values", [(0, 255), (-255, 0), (-6.7, 0), (0, 7.1)])
+def test_a_float_tensor_far_beyond_the_values_of_images_is_doubted(
+    values: tuple[float, float],
+) -> None:
+    source = explanation_pb2.Input(tensor=to_tensor(_reaching(*values)))
+    (doubt,) = doubts(source, 2, NORMALIZED)
+    least, largest = (f"{value:.3g}" for value in values)
+    assert doubt.startswith(f"inputs[2].tensor reaches from {least} to {largest}, ")
+    assert "reach from -2 to 2.4: " in doubt
+    assert "uint8" in doubt
+
+
+def test_an_image_and_a_float_tensor_like_one_are_not_doubted() -> None:
+    pixels = np.full((4, 4, 3), 255, np.uint8)
+    for source in (
+        explanation_pb2.Input(image=encoded(Image.fromarray(pixels))),
+        explanation_pb2.Input(tensor=to_tensor(pixels)),
+        explanation_pb2.Input(tensor=to_tensor(_reaching(-2, 2.4))),
+        explanation_pb2.Input(tensor=to_tensor(_reaching(-6.3, 6.7))),
+    ):
+        assert not doubts(source, 0, NORMALIZED)
+
+
+def _reaching(least: float, largest: float) -> NDArray[np.float32]:
+    """A model input whose values reach from the one to the other."""
+    return np.linspace(least, largest, 48, dtype=np.float32).reshape(3, 4, 4)

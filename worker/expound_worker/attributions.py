@@ -7,7 +7,9 @@ from expound.pictures import from_picture, to_picture
 from expound.reasons import Reason
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, tensor_pb2
+from expound_worker.images import doubts
 from expound_worker.methods.method import Answer, MethodError
+from expound_worker.models.preprocessing import Preprocessing
 
 _PROOFS = (
     "output", "baseline_output", "convergence_delta", "completeness_error", "standard_error",
@@ -26,15 +28,21 @@ class Attributions:
         result: the method's result, which holds them.
     """
 
-    def __init__(self, output: explanation_pb2.OutputOptions) -> None:
-        """Begins without any."""
+    def __init__(
+        self, request: explanation_pb2.ExplainRequest, preprocessing: Preprocessing
+    ) -> None:
+        """Begins without any; the preprocessing is that of the model."""
         self.result = explanation_pb2.MethodResult()
-        self._output = output
+        self._output = request.output
+        self._doubts = [
+            doubts(source, index, preprocessing) for index, source in enumerate(request.inputs)
+        ]
         self._bytes = 0
 
     def add(self, answer: Answer, input_index: int, target: explanation_pb2.ClassScore) -> None:
         """Adds an answer. Raises MethodError as `to_attribution`, or for more than can be kept."""
         attribution = to_attribution(answer, input_index, target, self._output)
+        attribution.warnings.extend(self._doubts[input_index])
         self._bytes += attribution.ByteSize()
         if self._bytes > MAX_RESULT_BYTES:
             raise MethodError(

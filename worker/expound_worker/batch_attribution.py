@@ -75,7 +75,9 @@ def _attribute(
     model, request = explanations[0].model, explanations[0].request
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    attributions = [Attributions(request.output) for _ in explanations]
+    attributions = [
+        Attributions(explanation.request, model.preprocessing) for explanation in explanations
+    ]
     pairs = [
         _Pair(number, input_index, score)
         for number, explanation in enumerate(explanations)

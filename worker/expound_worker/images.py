@@ -10,7 +10,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound.tensors import TensorError, from_tensor
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, tensor_pb2
 from expound_worker.decoding.errors import DecodeError
 from expound_worker.methods.method import MethodError
 from expound_worker.models.preprocessing import Preprocessing
@@ -70,6 +70,26 @@ def _preprocess(image: Image.Image, field: str, preprocessing: Preprocessing) ->
         return preprocessing(image)
     except ValueError as error:
         raise InputError(field, str(error)) from error
+
+
+def doubts(source: explanation_pb2.Input, index: int, preprocessing: Preprocessing) -> list[str]:
+    """What makes an input that can be read an unlikely one; takes what `prepare` does.
+
+    That is a model input that reaches beyond the values of images by more than their whole range:
+    noise, or a patch that is made to deceive, seldom does, and pixels from 0 to 255 do.
+    """
+    if source.tensor.dtype != tensor_pb2.DATA_TYPE_FLOAT32:
+        return []
+    values = from_tensor(source.tensor)
+    least, largest = float(values.min()), float(values.max())
+    low, high = preprocessing.limits()
+    if least >= 2 * low - high and largest <= 2 * high - low:
+        return []
+    return [
+        f"inputs[{index}].tensor reaches from {least:.3g} to {largest:.3g}, where images that the "
+        f"worker preprocesses reach from {low:.3g} to {high:.3g}: floats enter the network as they "
+        "are; send the encoded image or uint8 pixels, or preprocess as the model's card says"
+    ]
 
 
 def digest(source: explanation_pb2.Input) -> str:

@@ -60,7 +60,7 @@ def _attribute(
     model = checkpointed(served, scores)
     method = request.methods[index]
     name = method.WhichOneof("method") or ""
-    attributions = Attributions(request.output)
+    attributions = Attributions(request, model.preprocessing)
     progress = JobProgress(work.unit, method.key, len(request.inputs), scores)
     for number, (source, classes) in enumerate(zip(request.inputs, targets, strict=True)):
         image = prepare(source, number, model.preprocessing, decode).to(model.device)

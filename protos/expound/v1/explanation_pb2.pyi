@@ -248,7 +248,8 @@ class Input(_message.Message):
     def tensor(self) -> _tensor_pb2.Tensor:
         """Either UINT8 of shape (H, W, 3) or (H, W): an image, preprocessed like an encoded one; or
         FLOAT32 of the model's input shape (C, H, W): what enters the network, as it is, in model
-        input units, all finite.
+        input units, all finite. Its maps have a warning where it reaches beyond the values of
+        images, `(0 - mean) / std` to `(1 - mean) / std`, by more than their whole range.
         """
 
     def __init__(

@@ -69,6 +69,10 @@ class Preprocessing:
         channels = self.input_shape[0]
         return torch.from_numpy((_per_channel(color[:channels]) - self._mean) / self._std)
 
+    def limits(self) -> tuple[float, float]:
+        """The least and the largest value of any image, over all channels, in model input units."""
+        return float((-self._mean / self._std).min()), float(((1 - self._mean) / self._std).max())
+
     def describe(self) -> str:
         """What it does, in words."""
         _, height, width = self.input_shape
