@@ -14,6 +14,7 @@ NAME = "explanations/" + "0123456789abcdef" * 2
 CLASSES = (("tabby", 0.6), ("tiger cat", 0.3), ("lynx", 0.1))
 SIZE = 8
 NO_LAYER = "no layer with a spatial output, (N, channels, h, w); use kernel_shap instead"
+FAILURE = status(Reason.TOO_FEW_SEGMENTS, "only 1 segment was found")
 
 SEGMENTS = np.arange(SIZE * SIZE, dtype=np.int32).reshape(SIZE, SIZE) // 16
 WEIGHTS = np.array([0.5, -0.25, 0.125, 0.0])
@@ -129,7 +130,7 @@ def result(
     made.end_time.FromMilliseconds(1_000_500)
     if failed:
         made.state = explanation_pb2.STATE_FAILED
-        made.error.CopyFrom(status(Reason.TOO_FEW_SEGMENTS, "only 1 segment was found"))
+        made.error.CopyFrom(FAILURE)
     else:
         made.state = explanation_pb2.STATE_SUCCEEDED
         made.attributions.append(attribution(method, tensors=tensors))

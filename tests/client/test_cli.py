@@ -269,6 +269,27 @@ def test_errors_are_told_before_anything_is_written(
     assert "lime failed: only 1 segment was found" in capsys.readouterr().err
 
 
+def test_a_bad_image_is_told_with_its_file(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    violations = [("inputs[1].image", "is no image")]
+    refusal = status(Reason.INVALID_FIELD, "1 field is wrong", violations=violations)
+    service.refusals["Explain"] = [refusal]
+    Path("other.png").write_bytes(canned.png())
+    explain = ("explain", "photo.png", "other.png", "-m", "lime", "--model", "small")
+    assert expound(*explain) == 2
+    told = "inputs[1].image (other.png): is no image"
+    assert told in capsys.readouterr().err
+    service.fails = True
+    failure = status(Reason.INVALID_IMAGE, "inputs[1].image: is no image")
+    monkeypatch.setattr(canned, "FAILURE", failure)
+    assert expound(*explain) == 1
+    assert f"lime failed: {told}\n" in capsys.readouterr().err
+
+
 def test_ctrl_c_is_noticed_by_a_loop_that_its_signal_does_not_wake() -> None:
     script = """
 import asyncio, signal, threading
@@ -343,6 +364,45 @@ def test_models_gives_names_in_full_in_a_narrow_terminal(
 def test_models_lists_them(expound: Expound, capsys: pytest.CaptureFixture[str]) -> None:
     assert expound("models") == 0
     assert "3x8x8" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("width", [80, 140])
+def test_models_shows_one_in_full(
+    expound: Expound,
+    service: FakeService,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    width: int,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(width))
+    service.card.labels[:] = [f"kind {number} of cat" for number in range(1000)]
+    service.card.layers[0].default = True
+    assert expound("models", "small") == 0
+    printed = capsys.readouterr().out
+    lines = [line.strip() for line in printed.splitlines()]
+    assert max(map(len, printed.splitlines())) <= width
+    assert f"digest         {'ab' * 32}" in lines
+    assert "preprocessing  in words" in lines
+    assert any(line.split() == ["conv", "Conv2d", "4x4x4", "default"] for line in lines)
+    assert "not exact" in printed
+    for number in (0, 7, 999):
+        assert re.search(rf"(^| ){number} kind {number} of cat( |$)", printed, re.MULTILINE)
+    assert len(lines) < 1000
+
+
+def test_models_tells_of_one_without_labels(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.card.ClearField("labels")
+    assert expound("models", "small") == 0
+    assert "It has no labels." in capsys.readouterr().out
+
+
+def test_models_that_are_not_served_are_told(
+    expound: Expound, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert expound("models", "none") == 2
+    assert "no live worker serves models/none" in capsys.readouterr().err
 
 
 def test_methods_tells_every_method_and_range(

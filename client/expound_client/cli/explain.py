@@ -12,9 +12,9 @@ from expound_client.cli.connection import Connection, connection_options
 from expound_client.cli.console import echo, plain_console, visible
 from expound_client.cli.interrupts import run
 from expound_client.cli.method_option import MethodOption
-from expound_client.cli.outputs import result_table, warnings, write
+from expound_client.cli.outputs import result_table, warnings, with_files, write
 from expound_client.cli.progress import follow
-from expound_client.errors import ExpoundError
+from expound_client.errors import ExpoundError, InvalidArgumentError
 from expound_client.results import ExplanationResult, State
 
 
@@ -34,7 +34,8 @@ from expound_client.results import ExplanationResult, State
     "--target",
     default="top1",
     show_default=True,
-    help="What to explain: top1, top3…, a class index or a label.",
+    help="What to explain: top1, top3…, a class index or a label, of those in "
+    "`expound models NAME`.",
 )
 @click.option(
     "--true-label",
@@ -80,13 +81,16 @@ def explain(
         fresh=fresh,
     )
     # Ctrl-C is a cancel of the task then, and never an exception in the midst of gRPC.
-    result = run(explained)
+    try:
+        result = run(explained)
+    except InvalidArgumentError as refusal:
+        raise InvalidArgumentError(with_files(str(refusal), images)) from refusal
     console = plain_console()
     console.print(result_table(result, images))
     for warning in warnings(result, images):
         echo(warning, err=True)
     for key, error in result.errors.items():
-        echo(f"{key} failed: {error}", err=True)
+        echo(f"{key} failed: {with_files(str(error), images)}", err=True)
     written = write(result, images, true_labels, out)
     console.print(
         f"{len(written)} files in {out}: report.html, grid.png and the pictures", highlight=False

@@ -5,24 +5,18 @@ from typing import cast
 
 import click
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
-from rich.table import Column, Table
+from rich.table import Table
 from rich.text import Text
 
 from expound import parameters
 from expound.v1 import method_pb2
+from expound_client.cli.capabilities import capability_tables
 from expound_client.cli.connection import Connection, connection_options
 from expound_client.cli.console import plain_console
 from expound_client.cli.method_option import members
 from expound_client.method import choices
 from expound_client.methods import METHODS
-from expound_client.models import Capability, Support
 
-_SHOWN = {
-    Support.UNSPECIFIED: Text("not known yet", "dim"),
-    Support.SUPPORTED: Text("supported", "green"),
-    Support.APPROXIMATE: Text("approximate", "yellow"),
-    Support.UNSUPPORTED: Text("unsupported", "red"),
-}
 _PARTS = (method_pb2.Segmentation, method_pb2.Baseline, method_pb2.NoiseTunnel)
 
 
@@ -39,12 +33,7 @@ def methods(connection: Connection, model: str | None) -> None:
     with connection.open() as client:
         card = client.model(model)
     console.print(f"{card.name}, version {card.version}: {card.preprocessing_description}")
-    reasons = _reasons(card.capabilities)
-    console.print(_capabilities(card.capabilities, reasons))
-    notes = Table.grid(Column(justify="right"), "", padding=(0, 1))
-    for number, reason in enumerate(reasons, start=1):
-        notes.add_row(str(number), Text(reason))
-    console.print(notes)
+    console.print(*capability_tables(card.capabilities), sep="\n")
 
 
 def _catalogue() -> Table:
@@ -65,26 +54,6 @@ def _parts() -> Table:
             table.add_row(part.DESCRIPTOR.name, name, Text("\n".join(_parameters(message))))
         if not names:
             table.add_row(part.DESCRIPTOR.name, "", Text("\n".join(_parameters(part.DESCRIPTOR))))
-    return table
-
-
-def _reasons(capabilities: dict[str, Capability]) -> list[str]:
-    """The reasons in the order of the methods, each once: many methods share theirs."""
-    told = (capabilities[name].reason for name in METHODS if name in capabilities)
-    return list(dict.fromkeys(filter(None, told)))
-
-
-def _capabilities(capabilities: dict[str, Capability], reasons: list[str]) -> Table:
-    """What is known of each method; its reason by the number that it has in `reasons`, from 1."""
-    table = Table("method", "support", Column("error", justify="right"), "why, below")
-    for name in METHODS:
-        known = capabilities.get(name)
-        if known is None:
-            table.add_row(name, Text("not implemented yet", "dim"))
-        else:
-            error = "" if known.error is None else f"{known.error:.2g}"
-            why = str(reasons.index(known.reason) + 1) if known.reason else ""
-            table.add_row(name, _SHOWN[known.support], error, why)
     return table
 
 

@@ -57,6 +57,16 @@ def warnings(result: ExplanationResult, images: Sequence[str]) -> list[str]:
     ]
 
 
+def with_files(message: str, images: Sequence[str]) -> str:
+    """A message about inputs of the request, with the file of each behind its path."""
+
+    def with_file(path: re.Match[str]) -> str:
+        index = int(path[1])
+        return f"{path[0]} ({images[index]})" if index < len(images) else path[0]
+
+    return re.sub(r"\binputs\[(\d+)\](?:\.\w+)*", with_file, message)
+
+
 def write(
     result: ExplanationResult, images: Sequence[str], true_labels: Sequence[str], folder: Path
 ) -> list[Path]:
