@@ -108,8 +108,8 @@ def _answer(value: Tensor, output: float) -> Answer:
         raise MethodError(
             Reason.NOT_COMPLETE,
             f"the relevance of the input sums to {total:.3g}, that of the score is {output:.3g}: "
-            "the network's constants outweigh what LRP would show; use another composite or "
-            "integrated_gradients instead",
+            "the network's constants outweigh what LRP would show; use integrated_gradients or "
+            "kernel_shap instead",
             completeness_error=f"{error:.3g}",
         )
     warnings = []
