@@ -19,6 +19,7 @@ SCORE = explanation_pb2.ClassScore(index=3)
 OUTPUT = explanation_pb2.OutputOptions()
 HALF = explanation_pb2.OutputOptions(values_dtype=tensor_pb2.DATA_TYPE_FLOAT16)
 PICTURE = explanation_pb2.OutputOptions(encoding=explanation_pb2.OutputOptions.ENCODING_PNG)
+SUMMED = explanation_pb2.OutputOptions(channels=explanation_pb2.OutputOptions.CHANNELS_SUM)
 IMAGE = explanation_pb2.Input(image=b"encoded")
 UNIT_RANGE = Preprocessing((1, 3, 4), None, (0.0,), (1.0,))
 SOUND = Answer(np.arange(12, dtype=np.float32).reshape(3, 4), LOGIT, output=1.0, evaluations=1)
@@ -87,11 +88,20 @@ def test_a_map_of_which_float16_leaves_little_says_so(values: NDArray[np.float32
     assert not to_attribution(faint, 0, SCORE, OUTPUT).warnings
 
 
+@pytest.mark.parametrize(("mean", "said"), [(0, "CHANNELS_KEEP"), (2, "same everywhere")])
+def test_a_map_that_shows_nothing_when_its_channels_are_summed_says_so(
+    mean: int, said: str
+) -> None:
+    values = np.stack([mean + SOUND.values, mean - SOUND.values])
+    (warning,) = to_attribution(replace(SOUND, values=values), 0, SCORE, SUMMED).warnings
+    assert said in warning
+    assert not to_attribution(replace(SOUND, values=values), 0, SCORE, OUTPUT).warnings
+
+
 def test_a_sum_over_channels_is_finite_too() -> None:
     values = np.full((3, 4, 4), 3e38, np.float32)
-    summed = explanation_pb2.OutputOptions(channels=explanation_pb2.OutputOptions.CHANNELS_SUM)
     with pytest.raises(MethodError) as raised:
-        to_attribution(replace(SOUND, values=values), 0, SCORE, summed)
+        to_attribution(replace(SOUND, values=values), 0, SCORE, SUMMED)
     assert raised.value.reason is Reason.NOT_FINITE
 
 

@@ -73,22 +73,33 @@ def to_attribution(
     sent = _send(values, attribution, output)
     if answer.segments is not None:
         attribution.segments.CopyFrom(to_tensor(answer.segments))
+    attribution.warnings.extend(_warnings(answer, values, sent))
+    return attribution
+
+
+def _warnings(answer: Answer, values: NDArray[np.float32], sent: NDArray[np.floating]) -> list[str]:
+    """What the map as the caller wants it, before and after it is rounded, does not show."""
     if not answer.values.any():
-        attribution.warnings.append(
+        return [
             "the map is zero everywhere: this method finds nothing that speaks for or against the "
             "target"
-        )
-    elif np.ptp(answer.values) == 0:
-        attribution.warnings.append(
+        ]
+    if not values.any():
+        return [
+            "the map is zero everywhere, for its channels cancel one another: ask for them with "
+            "CHANNELS_KEEP"
+        ]
+    if np.ptp(values) == 0:
+        return [
             "the map is the same everywhere: this method finds nothing that tells one part of the "
             "image from another"
-        )
-    elif np.abs(sent - values).max() > _COARSE * np.ptp(values):
-        attribution.warnings.append(
+        ]
+    if np.abs(sent - values).max() > _COARSE * np.ptp(values):
+        return [
             "the map's values lie so close to zero or to one another that little of them is left "
             "as they are sent: ask for FLOAT32 values"
-        )
-    return attribution
+        ]
+    return []
 
 
 def _check_proof(answer: Answer) -> None:
