@@ -138,5 +138,21 @@ def test_a_ticket_that_meets_an_outage_keeps_it_from_nothing(
     waiting.wait_until_ran("a")
 
 
+def test_a_stop_waits_for_the_batch_that_runs_and_tells_of_its_failure(
+    waiting: Waiting, caplog: pytest.LogCaptureFixture
+) -> None:
+    stopping = threading.Event()
+    listener = Listener(waiting.take, waiting.listen, waiting.run, stopping)
+    waiting.running = {name: Future() for name in "ab"}
+    waiting.names += ["a", "b"]
+    listener.start()
+    waiting.wait_until_ran("a", "b")
+    stopping.set()
+    waiting.running["a"].set_result(None)
+    waiting.running["b"].set_exception(ValueError("b broke"))
+    listener.join()
+    assert "b broke" in caplog.text
+
+
 def _work(name: str) -> SimpleNamespace:
     return SimpleNamespace(unit=SimpleNamespace(explanation_id=name))

@@ -64,7 +64,7 @@ class Listener:
 
     def _run(self) -> None:
         compute_on(1)
-        while not self._stopping.is_set():
+        while self._running or not self._stopping.is_set():
             try:
                 self._step()
             except redis.RedisError as error:
@@ -74,13 +74,15 @@ class Listener:
                 logger.exception("gradient work")
 
     def _step(self) -> None:
-        if self._tickets:
+        if self._stopping.is_set():
+            self._begin(())
+        elif self._tickets:
             self._begin(self._take(self._tickets.popleft()))
         else:
             self._begin(self._take("") if self._running else self._listen())
 
     def _begin(self, works: Works) -> None:
-        """Begins with a batch; waits for the one before, and raises what that raises."""
+        """Begins with a batch, if any; waits for the one before, and raises what that raises."""
         before, self._running = self._running, self._explain(works) if works else None
         if before is not None:
             before.result()
