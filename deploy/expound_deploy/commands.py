@@ -40,7 +40,14 @@ def _worker(settings: Settings, redis_url: str) -> Command:
         arguments += ["--models", str(settings.models)]
     heartbeat = settings.data_dir / "worker-heartbeat"
     environment = {**_environment(redis_url), "EXPOUND_HEARTBEAT_FILE": str(heartbeat)}
-    return Command("worker", tuple(arguments), environment, drain_s=30, ready_file=heartbeat)
+    return Command(
+        "worker",
+        tuple(arguments),
+        environment,
+        drain_s=30,
+        ready_file=heartbeat,
+        begins_with="load its models",
+    )
 
 
 def _server(settings: Settings, redis_url: str) -> Command:

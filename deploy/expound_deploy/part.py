@@ -29,6 +29,7 @@ class Command:
         drain_s: seconds that it may take to end what it has begun.
         ready_file: file that it makes when it is up; None where it makes none.
         answers: whether it answers, asked from outside.
+        begins_with: what it does before it is up, where that takes long: "load its models".
     """
 
     name: str
@@ -37,6 +38,7 @@ class Command:
     drain_s: float = 10
     ready_file: Path | None = None
     answers: Callable[[], bool] = _at_once
+    begins_with: str = ""
 
 
 class Part:

@@ -111,6 +111,8 @@ class Supervisor:
             if is_due and not part.is_started:
                 part.start()
                 say(f"started {part.name} (process {part.pid}), log {part.log}")
+                if part.command.begins_with:
+                    say(f"waiting for {part.name} to {part.command.begins_with}")
             if not self._was_ready and not part.is_up():
                 return
 

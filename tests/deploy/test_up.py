@@ -51,6 +51,9 @@ def test_up_says_when_it_is_ready_and_drains_in_order(
     assert f"127.0.0.1:{up.port} serves efficientnet_lite0" in ready
     assert "expound explain" in ready
     assert re.findall("started (.*) \\(", output) == ["redis", "worker", "server"]
+    started_all = output.partition("started server")[0]
+    assert started_all.endswith("waiting for worker to load its models\n")
+    assert output.count("waiting for") == 1
     assert re.findall("stopping (.*)", output) == ["server", "worker", "redis"]
     assert not any(is_alive(pid) for pid in pids)
     for name in ("redis", "worker", "server"):
