@@ -67,8 +67,9 @@ def test_on_a_plain_network_every_method_is_supported_with_its_error() -> None:
     assert found == dict.fromkeys(found, SUPPORTED), table
     for name in ("deep_lift", "deep_lift_shap", "deep_shap"):
         assert table[name].HasField("error") and table[name].error < 1e-5
-    assert table["integrated_gradients"].error < 0.05
-    assert table["integrated_gradients"].reason == "measured with 50 steps"
+    for name in ("integrated_gradients", "layer_conductance"):
+        assert table[name].error < 0.05
+        assert table[name].reason == "measured with 50 steps"
     assert not table["saliency"].HasField("error")
     assert not table["gradient_shap"].HasField("error")
 
@@ -126,6 +127,12 @@ def test_few_steps_that_are_too_few_are_told_with_the_error() -> None:
     assert gradients.support == APPROXIMATE
     assert gradients.error > 0.05
     assert "with 50 steps" in gradients.reason and "max_delta" in gradients.reason
+
+
+def test_an_error_of_gradient_shap_that_is_no_chance_is_found() -> None:
+    table = measured(classifier(lambda maps: maps + 5 * (maps > 0)))
+    assert table["gradient_shap"].support == APPROXIMATE
+    assert "chance" in table["gradient_shap"].reason
 
 
 def test_a_random_network_is_approximate_for_every_method() -> None:
