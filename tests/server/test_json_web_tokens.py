@@ -18,7 +18,10 @@ from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
 from expound.reasons import Reason
 from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound_server.errors import Unauthenticated
+from expound_server.json_web_tokens import JsonWebTokens
 from expound_server.settings import Settings
+from expound_server.tenants import JwtRules
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server
 from tests.server.hand_worker import HandWorker
@@ -141,3 +144,14 @@ async def test_a_bad_token_is_refused_with_the_reason(
     assert refused.reason == Reason.UNAUTHENTICATED
     assert message in refused.message
     assert bad not in refused.message
+
+
+def test_a_token_may_leave_out_its_key_where_there_is_one_but_name_no_other(
+    tmp_path: Path,
+) -> None:
+    key = {**RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True), "kid": "first"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [key]}))
+    tokens = JsonWebTokens(JwtRules(tmp_path / "jwks.json", ISSUER, AUDIENCE))
+    assert tokens.tenant(token(kid=None)) == tokens.tenant(token()) == "radiology"
+    with pytest.raises(Unauthenticated, match="a key that is not known"):
+        tokens.tenant(token(kid="second"))

@@ -25,6 +25,8 @@ from tests.server.server_process import address_of, server_process
 from tests.server.tenants import RADIOLOGY, bearer, serving, token_hash, two_tenants
 
 HASH = token_hash(RADIOLOGY)
+PUBLIC_KEY = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
+SHARED_KEY = {"kty": "oct", "k": "c2VjcmV0"}
 README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 PLACEHOLDER = "SHA-256 OF THE TOKEN"
 
@@ -97,8 +99,7 @@ async def test_a_server_lets_in_the_certificate_of_the_readme(
 ) -> None:
     authority = Authority(tmp_path)
     own, scanner = authority.issue("127.0.0.1"), authority.issue("scanner.example.org")
-    key = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
-    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{**key, "kid": "first"}]}))
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [{**PUBLIC_KEY, "kid": "first"}]}))
     file = _file(tmp_path, "".join(readme("toml")).replace(PLACEHOLDER, HASH))
     options = ["--tls-certificate", str(own.chain), "--tls-key", str(own.key)]
     options += ["--tls-client-ca", str(authority.file), "--tenants", str(file)]
@@ -134,6 +135,11 @@ def test_no_hash_of_a_token_is_shown(tmp_path: Path) -> None:
         ("[tenants.a]\ntoken = 'x'", "tenants.a.token: is not known"),
         (f"[tenants.a]\ntoken_sha256 = '{HASH}'", "tenants.a.token_sha256: must be a list"),
         ("[tenants.a]\ntoken_sha256 = ['secret']", "number 1 is not 64 small hexadecimal digits"),
+        (f"[tenants.a]\ntoken_sha256 = ['{HASH}0']", "number 1 is not 64 small hexadecimal digits"),
+        (
+            f"tenants.a.token_sha256 = ['{HASH}', '{HASH}']",
+            "tenants.a.token_sha256: number 2 is that of a too",
+        ),
         (
             f"tenants.a.token_sha256 = ['{HASH}']\ntenants.b.token_sha256 = ['{HASH}']",
             "tenants.b.token_sha256: number 1 is that of a too",
@@ -142,6 +148,9 @@ def test_no_hash_of_a_token_is_shown(tmp_path: Path) -> None:
             "tenants.a.certificates = ['x']\ntenants.b.certificates = ['x']",
             "tenants.b.certificates: x is that of a too",
         ),
+        ("[tenants.a]\ncertificates = ['']", "tenants.a.certificates: must be a list of texts"),
+        ("[tenants.a]\nlimits = 1", "tenants.a.limits: must be a table"),
+        ("[tenants.a.limits]\nimages = 1", "tenants.a.limits.images: is not known"),
         ("[limits]\nimages = 1", "limits.images: is not known"),
         ("[limits]\nimages_per_minute = -1", "limits.images_per_minute: must be an integer"),
         ("[limits]\nimages_per_minute = true", "limits.images_per_minute: must be an integer"),
@@ -155,7 +164,16 @@ def test_no_hash_of_a_token_is_shown(tmp_path: Path) -> None:
             "[jwt]\njwks = 'j'\nissuer = 'i'\naudience = 'a'\nalgorithms = ['none']",
             "jwt.algorithms: must be some of RS256",
         ),
+        (
+            "[jwt]\njwks = 'j'\nissuer = 'i'\naudience = 'a'\nalgorithms = []",
+            "jwt.algorithms: must be some of RS256",
+        ),
         ("[jwt]\njwks = 'j'\nissuer = 1\naudience = 'a'", "jwt.issuer: must be a text"),
+        (
+            "[jwt]\njwks = 'j'\nissuer = 'i'\naudience = 'a'\ntenant_claim = 1",
+            "jwt.tenant_claim: must be a text",
+        ),
+        ("[jwt]\nleeway = 1", "jwt.leeway: is not known"),
     ],
 )
 def test_what_is_wrong_is_refused_with_its_place(
@@ -179,6 +197,12 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
         read_tenants(tmp_path / "tenants.toml")
 
 
+def test_a_file_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "tenants.toml").write_bytes(b"\xff")
+    with pytest.raises(SettingsError, match=r"tenants\.toml: "):
+        read_tenants(tmp_path / "tenants.toml")
+
+
 async def test_certificates_need_authorities(settings: Settings, tmp_path: Path) -> None:
     file = _file(tmp_path, "[tenants.a]\ncertificates = ['scanner.example.org']")
     with pytest.raises(SettingsError, match="--tls-client-ca is missing"):
@@ -192,7 +216,9 @@ async def test_certificates_need_authorities(settings: Settings, tmp_path: Path)
         ("no JSON", "jwks.json"),
         ("[]", "jwks.json"),
         (json.dumps({"keys": []}), "jwks.json"),
-        (json.dumps({"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}), "a key that is not public"),
+        (json.dumps({"keys": 1}), "jwks.json"),
+        (json.dumps({"keys": [SHARED_KEY]}), "a key that is not public"),
+        (json.dumps({"keys": [PUBLIC_KEY, SHARED_KEY]}), "a key that is not public"),
     ],
 )
 async def test_a_wrong_key_set_is_refused(
