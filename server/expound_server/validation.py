@@ -33,7 +33,6 @@ def check_fields(message: Message) -> None:
 def resolve(request: explanation_pb2.ExplainRequest) -> None:
     """Fills in every default, in place: afterwards the request says exactly what runs."""
     request.model = model_name(request.model)
-    request.target.SetInParent()
     request.output.SetInParent()
     parameters.resolve(request)
     _fill_keys([method for method, _ in _parts(request) if isinstance(method, method_pb2.Method)])

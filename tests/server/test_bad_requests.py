@@ -326,6 +326,7 @@ async def test_the_largest_windows_and_steps_and_the_fewest_points_are_accepted(
     [
         ("layer4.1.conv3", "layer4.1.conv1, layer4.1.conv2, layer4.1"),
         ("blocks", "_blocks.0, _blocks.1, _blocks.2"),
+        ("s.0", "features.0, _blocks.0, stem"),
     ],
 )
 async def test_an_unknown_layer_is_refused_with_the_nearest_ones(
@@ -505,6 +506,12 @@ async def test_an_answer_above_the_limit_is_refused_and_the_basic_view_is_not(
                 to_tensor(np.zeros((8, 6), np.int32))
             ),
         ),
+        (
+            ("lime",),
+            lambda r: r.methods[0].lime.segmentation.grid.MergeFrom(
+                method_pb2.GridSegmentation(rows=8, columns=6)
+            ),
+        ),
         (("grad_cam",), lambda r: setattr(r.methods[0].grad_cam, "layer", "features.0")),
         ((), lambda r: setattr(r.target, "label", "cat")),
         ((), lambda r: setattr(r.target, "class_index", 3)),
@@ -516,6 +523,7 @@ async def test_an_answer_above_the_limit_is_refused_and_the_basic_view_is_not(
         "grey image",
         "segment means",
         "label map",
+        "a segment a pixel",
         "layer",
         "label",
         "class",
