@@ -268,3 +268,16 @@ class FakeService(
 
 def _abort(context: grpc.ServicerContext, refusal: status_pb2.Status) -> None:
     context.abort_with_status(rpc_status.to_status(refusal))
+
+
+def raised_by(service: FakeService, refusal: status_pb2.Status) -> grpc.RpcError:
+    """What a call raises that the service refuses."""
+    service.refusals["ListModels"] = [refusal]
+    with grpc.insecure_channel(service.address) as channel:
+        try:
+            model_service_pb2_grpc.ModelServiceStub(channel).ListModels(
+                model_service_pb2.ListModelsRequest(), timeout=10
+            )
+        except grpc.RpcError as error:
+            return error
+    raise AssertionError("it was not refused")

@@ -2,14 +2,13 @@
 
 import grpc
 import pytest
-from google.rpc import status_pb2
 
 from expound.reasons import Reason, status
 from expound.v1 import model_service_pb2, model_service_pb2_grpc
 from expound_client import retries
 from expound_client.errors import UnavailableError, from_rpc_error
 from expound_client.retries import Retries
-from tests.client.fake_service import FakeService
+from tests.client.fake_service import FakeService, raised_by
 from tests.processes import free_port
 
 
@@ -33,18 +32,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 @pytest.fixture(scope="module")
 def unavailable() -> grpc.RpcError:
     """What a call raises where no server listens."""
-    return _raised(f"127.0.0.1:{free_port()}")
-
-
-def _refused(refusal: status_pb2.Status) -> grpc.RpcError:
-    """What a call raises that a server refuses."""
-    with FakeService() as service:
-        service.refusals["ListModels"] = [refusal]
-        return _raised(service.address)
-
-
-def _raised(address: str) -> grpc.RpcError:
-    with grpc.insecure_channel(address) as channel:
+    with grpc.insecure_channel(f"127.0.0.1:{free_port()}") as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             stub.ListModels(model_service_pb2.ListModelsRequest(), timeout=10)
@@ -100,8 +88,10 @@ def test_pauses_grow_to_the_longest(clock: Clock, unavailable: grpc.RpcError) ->
     assert 2.5 <= pauses_s[-1] <= 5
 
 
-def test_a_pause_that_the_server_asks_for_is_part_of_an_outage(clock: Clock) -> None:
-    refused = _refused(status(Reason.REDIS_UNAVAILABLE, "no Redis", retry_after_s=31))
+def test_a_pause_that_the_server_asks_for_is_part_of_an_outage(
+    clock: Clock, service: FakeService
+) -> None:
+    refused = raised_by(service, status(Reason.REDIS_UNAVAILABLE, "no Redis", retry_after_s=31))
     tried = Retries()
     begin_s = clock.now_s
     with pytest.raises(UnavailableError):
@@ -114,8 +104,10 @@ def test_a_pause_that_the_server_asks_for_is_part_of_an_outage(clock: Clock) -> 
     "reason",
     [Reason.QUOTA_EXCEEDED, Reason.REDIS_FULL, Reason.INTERNAL, Reason.EXPLANATION_NOT_FOUND],
 )
-def test_a_refusal_is_final_though_it_says_when_to_try_again(clock: Clock, reason: Reason) -> None:
-    refused = _refused(status(reason, "why", retry_after_s=1))
+def test_a_refusal_is_final_though_it_says_when_to_try_again(
+    service: FakeService, reason: Reason
+) -> None:
+    refused = raised_by(service, status(reason, "why", retry_after_s=1))
     with pytest.raises(type(from_rpc_error(refused))) as raised:
         Retries().pause_s(refused)
     assert raised.value.reason == reason
