@@ -64,8 +64,6 @@ class Method(Parameters):
         """Makes the message of the contract."""
         method = method_pb2.Method(key=self.key)
         getattr(method, self.name).CopyFrom(super().to_proto())
-        # A method without parameters must still be chosen.
-        getattr(method, self.name).SetInParent()
         return method
 
 
@@ -127,7 +125,6 @@ def _fill(message: Message, name: str, value: Any) -> None:
     for member in message.DESCRIPTOR.fields:
         if member.message_type is part.DESCRIPTOR:
             getattr(message, member.name).CopyFrom(part)
-            getattr(message, member.name).SetInParent()
             return
     raise InvalidArgumentError.of(name, f"cannot be a {type(value).__name__}")
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from expound import parameters
+from expound.tensors import from_tensor
 from expound.v1 import method_pb2
 from expound_client import methods as m
 from expound_client.errors import InvalidArgumentError
@@ -65,6 +66,12 @@ def test_arrays_are_label_maps_and_baselines() -> None:
     assert list(sent.baseline.tensor.shape) == [3, 8, 8]
 
 
+def test_a_mask_is_a_label_map_of_two() -> None:
+    mask = np.eye(8, dtype=bool)
+    sent = m.KernelShap(segmentation=mask).to_proto().kernel_shap.segmentation.labels
+    assert np.array_equal(from_tensor(sent), mask)
+
+
 def test_several_baselines_are_sent_in_order() -> None:
     method = m.GradientShap(baselines=(m.ZeroBaseline(), m.ColorBaseline(red=1))).to_proto()
     chosen = [baseline.WhichOneof("baseline") for baseline in method.gradient_shap.baselines]
@@ -119,4 +126,5 @@ def test_methods_are_equal_and_hash_alike_when_their_parameters_are() -> None:
     assert m.Lime(segmentation=labels) == m.Lime(segmentation=labels.copy())
     assert m.Lime(n_samples=20) != m.Lime(n_samples=30)
     assert m.Saliency() != m.InputXGradient()
+    assert m.Saliency() != "saliency"
     assert len({m.Lime(), m.Lime(), m.Lime(n_samples=20)}) == 2
