@@ -8,6 +8,7 @@ from google.rpc import code_pb2, status_pb2
 
 from expound.parameters import Violation
 from expound.reasons import STATUS_CODES, Reason, status
+from expound.v1 import model_service_pb2
 from expound_client import Client, errors
 from tests.client.fake_service import FakeService
 
@@ -91,6 +92,30 @@ def test_the_details_of_a_refusal_arrive(service: FakeService, client: Client) -
     assert "methods[2].lime.n_samples" in str(error)
     assert isinstance(error.__cause__, grpc.RpcError)
     assert isinstance(error, ValueError)
+
+
+class Between(FakeService):
+    """Somebody between client and server: the status of a call is not that of its details."""
+
+    message = "from between"
+
+    def GetModel(
+        self, request: model_service_pb2.GetModelRequest, context: grpc.ServicerContext
+    ) -> model_service_pb2.Model:
+        told = status(Reason.INTERNAL, "from the server").SerializeToString()
+        context.set_trailing_metadata((("grpc-status-details-bin", told),))
+        context.abort(grpc.StatusCode.PERMISSION_DENIED, self.message)
+
+
+@pytest.mark.parametrize(
+    ("message", "told"), [("from between", "from between"), ("", "permission denied")]
+)
+def test_details_of_another_status_than_the_calls_are_not_believed(message: str, told: str) -> None:
+    with Between() as service, Client(service.address) as client:
+        service.message = message
+        with pytest.raises(errors.PermissionDeniedError) as caught:
+            client.model("small")
+    assert (str(caught.value), caught.value.reason) == (told, None)
 
 
 def test_the_tree_in_the_docstring_names_every_class() -> None:
