@@ -65,6 +65,12 @@ async def test_a_ticket_that_cannot_be_sent_is_unavailable_and_a_retry_works(
     assert worker.claim(accepted.name.removeprefix("explanations/")) == 1
 
 
+@pytest.mark.parametrize("service", ["ExplanationService", "ModelService", "NoService"])
+async def test_an_rpc_that_is_not_there_is_unimplemented(server: Server, service: str) -> None:
+    absent = server.channel.unary_unary(f"/expound.v1.{service}/Absent")
+    assert (await refusal(absent(b""))).code == grpc.StatusCode.UNIMPLEMENTED
+
+
 def test_settings_come_from_flags_then_environment_then_defaults() -> None:
     environment = {"EXPOUND_SERVER_PORT": "1", "EXPOUND_SERVER_GRACE_S": "2.5"}
     settings = read_settings(["--port", "7"], environment)
