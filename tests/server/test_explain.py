@@ -238,6 +238,18 @@ async def test_the_same_request_id_gives_the_first_explanation_and_its_ticket_ag
     assert worker.tickets() == 2
 
 
+async def test_a_repeated_request_whose_results_are_gone_is_not_found(
+    server: Server, worker: HandWorker
+) -> None:
+    request = explain_request()
+    request.request_id = "one"
+    first = await server.explanations.Explain(request)
+    worker.work_off(_id(first))
+    worker.redis.delete(records.result_key(_id(first), 0))
+    refused = await refusal(server.explanations.Explain(request))
+    assert refused.reason == Reason.EXPLANATION_NOT_FOUND
+
+
 @pytest.mark.parametrize("change", ["input", "parameter", "seed", "ttl"])
 async def test_the_same_request_id_with_another_body_is_refused(
     server: Server, change: str

@@ -132,6 +132,33 @@ async def test_a_list_is_paged_newest_first_without_repeats(
     assert worker.redis.zcard(records.index_key("default")) == 5
 
 
+async def test_no_page_is_longer_than_a_hundred(server: Server, worker: HandWorker) -> None:
+    ids = [f"{number:032x}" for number in range(101)]
+    for explanation_id in ids:
+        worker.create(explanation_id, inputs=())
+    request = ListExplanationsRequest(page_size=1000)
+    first = await server.explanations.ListExplanations(request)
+    request.page_token = first.next_page_token
+    second = await server.explanations.ListExplanations(request)
+    assert (len(first.explanations), len(second.explanations)) == (100, 1)
+    listed = [explanation.name for explanation in (*first.explanations, *second.explanations)]
+    assert listed == [f"explanations/{explanation_id}" for explanation_id in reversed(ids)]
+
+
+async def test_an_explanation_tells_of_its_times(server: Server, worker: HandWorker) -> None:
+    request = explain_request()
+    request.ttl.FromSeconds(60)
+    name = (await server.explanations.Explain(request)).name
+    worker.work_off(name.removeprefix("explanations/"))
+    told = await server.explanations.GetExplanation(GetExplanationRequest(name=name))
+    created_us = told.create_time.ToMicroseconds()
+    assert told.expire_time.ToMicroseconds() == created_us + 60_000_000
+    [result] = told.results
+    times = (told.create_time, result.start_time, result.end_time, told.end_time)
+    times_us = [time.ToMicroseconds() for time in times]
+    assert times_us == sorted(times_us) and times_us[0] < times_us[-1]
+
+
 async def test_a_list_leaves_the_tensors_out(server: Server, worker: HandWorker) -> None:
     name = (await server.explanations.Explain(explain_request())).name
     worker.work_off(name.removeprefix("explanations/"))
@@ -188,10 +215,14 @@ async def test_what_is_more_than_a_page_is_listed_without_its_results(
     large = explanation_pb2.MethodResult()
     large.attributions.add(layer="x" * settings.max_message_bytes)
     key = records.record_key(name.removeprefix("explanations/"))
-    worker.redis.hset(key, "0:summary", large.SerializeToString())
+    predictions = explanation_pb2.PredictionsReady()
+    predictions.predictions.add().classes.add(label="x" * settings.max_message_bytes)
+    for field, value in (("0:summary", large), ("predictions", predictions)):
+        worker.redis.hset(key, field, value.SerializeToString())
     page = await server.explanations.ListExplanations(ListExplanationsRequest())
-    assert [explanation.name for explanation in page.explanations] == [name]
-    assert not page.explanations[0].results
+    [listed] = page.explanations
+    assert (listed.name, listed.state) == (name, explanation_pb2.STATE_PENDING)
+    assert not listed.results and not listed.predictions
 
 
 async def test_a_full_last_page_has_no_token(server: Server) -> None:

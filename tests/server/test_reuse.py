@@ -217,6 +217,17 @@ async def test_equal_requests_in_flight_are_worked_on_once(
         assert worker.claim(_id(other)) is None
 
 
+async def test_equal_requests_in_flight_are_all_worked_on_where_nothing_is_reused(
+    settings: Settings, worker: HandWorker
+) -> None:
+    async with running(settings) as server:
+        asked = [await _ask(server), await _ask(server)]
+        for explanation in asked:
+            worker.work_off(_id(explanation), methods=2)
+        third = await _ask(server)
+        assert (third.state, third.reused) == (PENDING, False)
+
+
 @pytest.mark.parametrize("end", ["cancel", "delete", "fail"])
 async def test_those_that_wait_are_worked_on_when_there_is_no_answer_for_them(
     server: Server, worker: HandWorker, end: str

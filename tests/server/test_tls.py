@@ -147,6 +147,7 @@ def test_the_process_says_what_is_missing_and_ends(certificate: Certificate) -> 
         (("scanner.example.org",), None, "radiology"),
         (("ward-3.example.org",), "ward-3", "cardiology"),
         (("10.0.0.7",), None, "cardiology"),
+        (("scanner.example.org",), "ward-3", "radiology"),
         (("elsewhere.example.org",), "elsewhere", None),
     ],
 )
