@@ -1,8 +1,10 @@
 """WatchExplanation: no gap, no repeat, and an end."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterable
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -15,9 +17,12 @@ from expound.v1.explanation_service_pb2 import (
     GetExplanationRequest,
     WatchExplanationRequest,
 )
+from expound_server import doorbell
+from expound_server.settings import Settings
+from tests.processes import RedisServer, wait_until
 from tests.server.calls import explain_request, refusal
-from tests.server.conftest import Server
-from tests.server.hand_worker import HandWorker
+from tests.server.conftest import Server, running
+from tests.server.hand_worker import HandWorker, model
 
 Watch = grpc.aio.UnaryStreamCall[WatchExplanationRequest, ExplanationEvent]
 
@@ -162,6 +167,42 @@ async def test_a_watch_survives_the_loss_of_the_doorbell(
     worker.work_off(explanation_id)
     async with asyncio.timeout(5):
         assert [event.sequence for event in await _all(events)] == [2, 3, 4, 5, 6]
+
+
+async def test_what_happens_while_the_doorbell_is_away_is_seen_when_it_is_back(
+    server: Server,
+    worker: HandWorker,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(doorbell, "_RECONNECT_DELAY_S", 1.0)
+    caplog.set_level(logging.DEBUG, doorbell.__name__)
+    name, explanation_id = await _accepted(server, "lime")
+    events = aiter(_watch(server, name))
+    await anext(events)
+    worker.redis.client_kill_filter(_type="pubsub")
+    async with asyncio.timeout(8):  # it looks again after 10 s in any case
+        await asyncio.to_thread(wait_until, lambda: "doorbell lost" in caplog.text, "its loss")
+        # The look that the loss was the reason for is over when this call is.
+        await server.explanations.GetExplanation(GetExplanationRequest(name=name))
+        worker.work_off(explanation_id)
+        assert [event.sequence for event in await _all(events)] == [2, 3, 4, 5, 6]
+
+
+async def test_a_watch_is_told_of_a_redis_that_is_away(settings: Settings) -> None:
+    redis = RedisServer()
+    with redis:
+        worker = HandWorker(redis.url)
+        worker.publish(model("tiny"))
+        worker.redis.close()
+        async with running(replace(settings, redis_url=redis.url)) as server:
+            name, _ = await _accepted(server)
+            events = aiter(_watch(server, name))
+            await anext(events)
+            redis.stop()
+            async with asyncio.timeout(8):  # it looks again after 10 s in any case
+                refused = await refusal(anext(events))
+    assert refused.reason == Reason.REDIS_UNAVAILABLE
 
 
 async def test_more_events_than_are_read_at_once_come_all(
