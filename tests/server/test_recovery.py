@@ -54,8 +54,9 @@ async def test_what_was_lost_too_often_fails_and_names_its_last_worker(
         worker.claim(explanation_id, 1)
     worker.redis.hset(records.record_key(explanation_id), f"{unit}:losses", "2")
     _run_out(worker, f"{explanation_id} {unit}")
-    async for _ in server.explanations.WatchExplanation(WatchExplanationRequest(name=name)):
-        pass
+    async with asyncio.timeout(20):
+        async for _ in server.explanations.WatchExplanation(WatchExplanationRequest(name=name)):
+            pass
     ended = await server.explanations.GetExplanation(GetExplanationRequest(name=name))
     assert ended.state == FAILED
     assert [result.state for result in ended.results] == [SUCCEEDED, FAILED]
