@@ -1,6 +1,8 @@
 """What callers and the log are told of errors."""
 
 import logging
+from contextlib import closing
+from dataclasses import replace
 
 import grpc
 import pytest
@@ -9,9 +11,10 @@ from expound import records
 from expound.reasons import Reason
 from expound.v1.explanation_service_pb2 import GetExplanationRequest
 from expound_server.settings import Settings, read_settings
+from tests.processes import RedisServer, free_port
 from tests.server.calls import explain_request, refusal
-from tests.server.conftest import Server
-from tests.server.hand_worker import HandWorker
+from tests.server.conftest import Server, running
+from tests.server.hand_worker import HandWorker, model
 
 
 async def test_an_unknown_error_is_internal_with_an_id_and_without_details(
@@ -65,9 +68,25 @@ async def test_a_ticket_that_cannot_be_sent_is_unavailable_and_a_retry_works(
     assert worker.claim(accepted.name.removeprefix("explanations/")) == 1
 
 
+async def test_a_redis_that_is_a_replica_now_is_unavailable_until_it_is_none(
+    settings: Settings,
+) -> None:
+    with RedisServer() as redis, closing(HandWorker(redis.url).redis) as connection:
+        HandWorker(redis.url).publish(model("tiny"))
+        async with running(replace(settings, redis_url=redis.url)) as server:
+            connection.replicaof("127.0.0.1", str(free_port()))
+            refused = await refusal(server.explanations.Explain(explain_request()))
+            assert refused.code == grpc.StatusCode.UNAVAILABLE
+            assert (refused.reason, refused.retry_after_s) == (Reason.REDIS_UNAVAILABLE, 1)
+            connection.replicaof("NO", "ONE")
+            assert (await server.explanations.Explain(explain_request())).name
+
+
 @pytest.mark.parametrize("service", ["ExplanationService", "ModelService", "NoService"])
 async def test_an_rpc_that_is_not_there_is_unimplemented(server: Server, service: str) -> None:
-    absent = server.channel.unary_unary(f"/expound.v1.{service}/Absent")
+    absent: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(
+        f"/expound.v1.{service}/Absent"
+    )
     assert (await refusal(absent(b""))).code == grpc.StatusCode.UNIMPLEMENTED
 
 

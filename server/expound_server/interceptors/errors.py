@@ -41,7 +41,7 @@ class ErrorInterceptor(CallInterceptor):
             if _says(error, "used memory > 'maxmemory'"):
                 _log.warning("%s Redis is full: %s", call_id.get(), error)
                 await _abort(context, _redis_full_status())
-            elif _says(error, "MISCONF", "READONLY", "read only replica"):
+            elif _says(error, "MISCONF", "read only replica"):
                 _log.warning("%s Redis takes no writes: %s", call_id.get(), error)
                 await _abort(context, _redis_status())
             else:
