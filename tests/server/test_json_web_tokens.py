@@ -155,3 +155,25 @@ def test_a_token_may_leave_out_its_key_where_there_is_one_but_name_no_other(
     assert tokens.tenant(token(kid=None)) == tokens.tenant(token()) == "radiology"
     with pytest.raises(Unauthenticated, match="a key that is not known"):
         tokens.tenant(token(kid="second"))
+
+
+def test_a_token_without_a_key_is_refused_where_there_are_several(tmp_path: Path) -> None:
+    nameless = RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True)
+    named = {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": "second"}
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": [nameless, named]}))
+    tokens = JsonWebTokens(JwtRules(tmp_path / "jwks.json", ISSUER, AUDIENCE))
+    assert tokens.tenant(token(EC_KEY, "ES256", "second")) == "radiology"
+    with pytest.raises(Unauthenticated, match="a key that is not known"):
+        tokens.tenant(token(kid=None))
+
+
+def test_no_algorithm_is_allowed_but_those_of_the_rules(tmp_path: Path) -> None:
+    keys = [
+        {**RSAAlgorithm.to_jwk(RSA_KEY.public_key(), as_dict=True), "kid": "first"},
+        {**ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True), "kid": "second"},
+    ]
+    (tmp_path / "jwks.json").write_text(json.dumps({"keys": keys}))
+    tokens = JsonWebTokens(JwtRules(tmp_path / "jwks.json", ISSUER, AUDIENCE, ("ES256",)))
+    assert tokens.tenant(token(EC_KEY, "ES256", "second")) == "radiology"
+    with pytest.raises(Unauthenticated, match="an algorithm that is not allowed"):
+        tokens.tenant(token())
