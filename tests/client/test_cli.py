@@ -215,6 +215,9 @@ def test_a_wrong_command_exits_with_2(expound: Expound, arguments: list[str]) ->
         (Reason.MODEL_NOT_FOUND, 2),
         (Reason.METHOD_NOT_IMPLEMENTED, 2),
         (Reason.METHOD_UNSUPPORTED, 2),
+        (Reason.REQUEST_ID_REUSED, 2),
+        (Reason.UNAUTHENTICATED, 2),
+        (Reason.QUOTA_EXCEEDED, 1),
         (Reason.DEADLINE_EXCEEDED, 3),
         (Reason.INTERNAL, 1),
     ],
@@ -237,6 +240,14 @@ def test_no_server_exits_with_3(expound: Expound, capsys: pytest.CaptureFixture[
     told = capsys.readouterr().err
     assert told.startswith(f"Error: no server could be reached at {address}: ")
     assert "`expound up`" in told and "--server" in told
+
+
+def test_a_server_that_says_it_is_unavailable_is_told_apart_from_none(
+    expound: Expound, service: FakeService, capsys: pytest.CaptureFixture[str]
+) -> None:
+    service.refusals["ListModels"] = [status(Reason.REDIS_UNAVAILABLE, "no Redis")] * 10
+    assert expound("models") == 3
+    assert capsys.readouterr().err == "Error: no Redis\n"
 
 
 def test_a_failed_method_exits_with_1_and_keeps_the_others(

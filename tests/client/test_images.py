@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from expound.v1 import explanation_pb2, model_service_pb2
+from expound_client import images
 from expound_client.errors import ExpoundError
 from expound_client.images import SeenImage
 from expound_client.inputs import to_input
@@ -64,6 +65,51 @@ def test_a_seen_image_is_what_entered_the_network(
     expected = np.round((entered * std + mean) * 255)
     seen = np.asarray(SeenImage(source, model_of(preprocessing)).image)
     assert np.array_equal(np.moveaxis(seen, -1, 0), np.broadcast_to(expected, (3, 16, 12)))
+
+
+def _turned() -> bytes:
+    image, buffer = noise(20, 12), io.BytesIO()
+    image.getexif()[0x0112] = 6  # Orientation: to be turned by 90 degrees.
+    image.save(buffer, "PNG", exif=image.getexif())
+    return buffer.getvalue()
+
+
+def _saved(image: Image.Image, kind: str = "PNG") -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind)
+    return buffer.getvalue()
+
+
+def _half_transparent() -> Image.Image:
+    image = noise(20, 12).convert("RGBA")
+    image.putalpha(Image.linear_gradient("L").resize(image.size))
+    return image
+
+
+@pytest.mark.parametrize(
+    "encoded",
+    [
+        _turned(),
+        _saved(_half_transparent()),
+        _saved(_half_transparent().convert("LA")),
+        _saved(Image.fromarray(np.linspace(0, 65535, 240).reshape(12, 20).astype(np.uint16))),
+        _saved(Image.fromarray(np.linspace(0, 1, 240, dtype=np.float32).reshape(12, 20)), "TIFF"),
+    ],
+    ids=["turned", "transparent", "grey and transparent", "16 bits", "floats"],
+)
+def test_a_file_is_drawn_as_the_worker_decodes_it(encoded: bytes) -> None:
+    assert np.array_equal(np.asarray(images.decode(encoded)), np.asarray(decode(encoded)))
+
+
+def test_what_a_card_leaves_out_is_what_the_network_does_not_need() -> None:
+    card = canned.card()
+    card.input_shape[:] = [1, 8, 8]
+    card.preprocessing_steps.CopyFrom(model_service_pb2.Preprocessing(interpolation="new"))
+    model = Model.from_proto(card)
+    values = np.linspace(0, 1, 64).reshape(1, 8, 8)
+    drawn = np.asarray(SeenImage(to_input(values), model).image)
+    assert np.array_equal(drawn, np.repeat(np.round(values * 255).reshape(8, 8, 1), 3, axis=2))
+    assert SeenImage(to_input(webp(noise(20, 12))), model).image.size == (8, 8)
 
 
 def test_a_model_input_is_drawn_as_the_image_it_stands_for() -> None:
