@@ -2,9 +2,10 @@
 
 import asyncio
 
+import msgpack
 import pytest
 
-from expound.records import DOORBELL_PROGRESS
+from expound.records import ANSWERS, DOORBELL_PROGRESS
 from expound.v1.explanation_service_pb2 import WatchExplanationRequest
 from expound_server import doorbell
 from expound_server.doorbell import Bell
@@ -48,3 +49,16 @@ async def test_what_comes_before_the_end_is_heard_of_only_while_somebody_watches
         await until_heard(1)
         watch.cancel()
         await until_heard(0)
+
+
+async def test_an_answer_that_nobody_waits_for_any_more_is_passed_over(
+    server: Server, worker: HandWorker
+) -> None:
+    [channel] = worker.redis.pubsub_channels(f"{ANSWERS}*")
+    worker.redis.publish(channel, msgpack.packb((b"nobody's", ([], []))))
+    name = (await server.explanations.Explain(explain_request())).name
+    events = aiter(server.explanations.WatchExplanation(WatchExplanationRequest(name=name)))
+    await anext(events)
+    worker.work_off(name.removeprefix("explanations/"))
+    async with asyncio.timeout(8):  # without a ring it looks again after 10 s
+        assert [event.sequence async for event in events] == [2, 3, 4, 5, 6]
