@@ -1,5 +1,6 @@
 """What callers and the log are told of errors."""
 
+import asyncio
 import logging
 from contextlib import closing
 from dataclasses import replace
@@ -9,9 +10,9 @@ import pytest
 
 from expound import records
 from expound.reasons import Reason
-from expound.v1.explanation_service_pb2 import GetExplanationRequest
+from expound.v1.explanation_service_pb2 import GetExplanationRequest, WatchExplanationRequest
 from expound_server.settings import Settings, read_settings
-from tests.processes import RedisServer, free_port
+from tests.processes import RedisServer, free_port, wait_until
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server, running
 from tests.server.hand_worker import HandWorker, model
@@ -49,6 +50,18 @@ async def test_every_call_is_logged_in_one_line_without_what_it_carries(
     assert "/expound.v1.ExplanationService/Explain INVALID_ARGUMENT" in lines[1]
     assert len({line.split()[0] for line in lines}) == 2
     assert "secret" not in caplog.text
+
+
+async def test_a_call_that_its_caller_gives_up_is_logged_as_cancelled(
+    server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    name = (await server.explanations.Explain(explain_request())).name
+    watch = server.explanations.WatchExplanation(WatchExplanationRequest(name=name))
+    await anext(aiter(watch))
+    watch.cancel()
+    line = "/expound.v1.ExplanationService/WatchExplanation CANCELLED"
+    await asyncio.to_thread(wait_until, lambda: line in caplog.text, "its line")
 
 
 async def test_a_ticket_that_cannot_be_sent_is_unavailable_and_a_retry_works(

@@ -20,6 +20,7 @@ from expound.v1.explanation_service_pb2 import GetExplanationRequest, WatchExpla
 from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
 from expound.v1.model_service_pb2 import ListModelsRequest
 from expound.v1.model_service_pb2_grpc import ModelServiceStub
+from expound_server.health import LIVENESS
 from tests.processes import Process, RedisServer, free_port, wait_until
 from tests.server.calls import explain_request, refusal
 from tests.server.hand_worker import HandWorker, model
@@ -96,14 +97,19 @@ async def test_the_health_service_says_not_serving_before_the_end(
     assert (await anext(watch)).status == NOT_SERVING
 
 
-async def test_without_a_worker_for_both_kinds_of_work_it_is_not_serving(redis_url: str) -> None:
+@pytest.mark.parametrize("kinds", [("gradient", "perturbation"), ("perturbation", "gradient")])
+async def test_without_a_worker_for_both_kinds_of_work_it_is_alive_but_not_serving(
+    redis_url: str, kinds: tuple[str, str]
+) -> None:
     worker = HandWorker(redis_url)
     with server_process(redis_url) as process:
         async with grpc.aio.insecure_channel(address_of(process)) as channel:
             assert await _health(channel) == {NOT_SERVING}
-            worker.publish(model("tiny"), kinds=("gradient",))
+            alive = health_pb2.HealthCheckRequest(service=LIVENESS)
+            assert (await _health_stub(channel).Check(alive)).status == SERVING
+            worker.publish(model("tiny"), kinds=kinds[:1])
             helper = HandWorker(redis_url, "helper")
-            helper.publish(model("tiny"), kinds=("perturbation",))
+            helper.publish(model("tiny"), kinds=kinds[1:])
             await _until_health(channel, SERVING)
             worker.run("heartbeat", worker.worker, 1, "")
             await _until_health(channel, NOT_SERVING)
