@@ -147,7 +147,7 @@ def test_keys_are_no_markup_of_the_bars(
 
 def test_explain_sends_what_its_options_say(expound: Expound, service: FakeService) -> None:
     lime = "lime:n_samples=200,segmentation.slic.n_segments=40,baseline=blur,key=mine"
-    tunnel = "saliency:noise_tunnel.type=smoothgrad_sq,noise_tunnel.n_samples=16,absolute=no"
+    tunnel = "saliency:noise_tunnel.type=smoothgrad_sq,noise_tunnel.n_samples=16,absolute=No"
     options = ["--model", "other", "--seed", "5", "--target", "2", "--timeout", "30"]
     assert expound("explain", "photo.png", "photo.png", "-m", lime, "-m", tunnel, *options) == 0
     request = sent(service)

@@ -61,12 +61,16 @@ def test_up_says_when_it_is_ready_and_drains_in_order(
 
 
 def test_a_part_that_dies_is_started_again(tmp_path: Path) -> None:
+    killed: list[str] = []
     with StoodInUp(tmp_path) as up:
         up.wait_for("ready:")
-        for count, name in enumerate(("worker", "server", "redis"), start=2):
+        # The second death of the worker is the first since the service was last ready.
+        for count, name in enumerate(("worker", "server", "redis", "worker"), start=2):
             pid = up.part_pid(name)
+            killed.append(name)
             os.kill(pid, signal.SIGKILL)
-            up.wait_for(f"{name} ended with signal SIGKILL; starting it again in 0.5 s")
+            told = f"{name} ended with signal SIGKILL; starting it again in 0.5 s"
+            up.wait_for(told, killed.count(name))
             up.wait_for("ready:", count)
             assert up.part_pid(name) != pid
 

@@ -27,6 +27,11 @@ TLS = {"ssl": True, "ssl_cert_reqs": "required"}
             "redis://:p%40ss@[::1]:6379/1",
         ),
         (
+            "redis://:p%2Fss@one",
+            {"host": "one", "port": 6379, "db": 0, "password": "p/ss"},
+            "redis://:p%2Fss@one:6379/0",
+        ),
+        (
             "rediss://expound:secret@one?ssl_ca_certs=/etc/a%20ca.pem",
             {"host": "one", "port": 6379, "db": 0, "username": "expound", "password": "secret"}
             | TLS

@@ -88,6 +88,17 @@ async def test_a_result_comes_with_its_tensors_when_asked(
     assert result.attributions[0].HasField("values") == (view == "FULL")
 
 
+async def test_watchers_with_and_without_tensors_share_no_answer(
+    server: Server, worker: HandWorker
+) -> None:
+    name, explanation_id = await _accepted(server)
+    worker.work_off(explanation_id)
+    views = (explanation_pb2.EXPLANATION_VIEW_BASIC, explanation_pb2.EXPLANATION_VIEW_FULL) * 5
+    watched = await asyncio.gather(*(_all(_watch(server, name, view=view)) for view in views))
+    results = [events[4].method_state_changed.result for events in watched]
+    assert [result.attributions[0].HasField("values") for result in results] == [False, True] * 5
+
+
 async def test_a_result_that_no_message_holds_comes_without_its_tensors(
     server: Server, worker: HandWorker
 ) -> None:
