@@ -148,6 +148,18 @@ async def test_bytes_above_those_that_may_be_kept_are_refused_until_some_are_del
         assert await _ask(server, big)
 
 
+async def test_who_asks_for_more_bytes_waits_a_second_at_least(
+    settings: Settings, folder: Path, worker: HandWorker
+) -> None:
+    async with limited(settings, folder, stored_bytes=2000) as server:
+        await _ask(server)
+        # As where the first of them is forgotten at this moment.
+        worker.redis.delete(f"{records.PREFIX}stored:radiology:until")
+        big = explain_request()
+        big.inputs[0].image = bytes(1900)
+        assert (await _exceeds(server, "stored_bytes", big)).retry_after_s == 1
+
+
 async def test_inputs_that_are_more_than_may_ever_be_kept_are_refused_for_good(
     settings: Settings, folder: Path
 ) -> None:
