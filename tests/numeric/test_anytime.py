@@ -113,3 +113,16 @@ def test_run_without_limits_takes_its_samples_and_warns_of_nothing(
     # Image and baseline come on top of some, and are counted by shap with each permutation.
     assert 0.8 * n_samples < answer.evaluations <= n_samples + 2
     assert answer.warnings == []
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_limit_that_is_reached_with_the_last_evaluation_ends_nothing_early(
+    name: str, cifar: Model, thumbnail: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = Reports()
+    explained(cifar, thumbnail, name, whole, 130)
+    clock = Clock()
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now_s)
+    answer = explained(cifar, thumbnail, name, clock, 130, max_seconds=len(whole.done) - 0.5)
+    assert clock.reports.done == whole.done
+    assert answer.warnings == []

@@ -1,8 +1,11 @@
 """Segmentations cut every picture into a sensible number of segments, or say why not."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import skimage.data
+import skimage.segmentation
 import skimage.transform
 import torch
 from numpy.typing import NDArray
@@ -72,6 +75,14 @@ def test_algorithms_see_the_picture_as_it_was_before_normalisation() -> None:
     assert np.allclose(picture(model, normalized(pixels, model)), pixels, atol=1e-6)
 
 
+def test_inputs_beyond_black_and_white_are_seen_as_these() -> None:
+    model = preprocessing(32, 32)
+    pixels = 3 * pictures(32, 32)["photo"] - 1
+    assert pixels.min() < 0 and pixels.max() > 1
+    seen = picture(model, normalized(pixels, model))
+    assert np.allclose(seen, np.clip(pixels, 0, 1), atol=1e-6)
+
+
 @pytest.mark.parametrize(("rows", "columns"), [(7, 7), (2, 2), (32, 32), (3, 5), (1, 4)])
 def test_grid_has_as_many_cells_as_asked_and_they_are_nearly_equal(rows: int, columns: int) -> None:
     grid = m.Segmentation(grid=m.GridSegmentation(rows=rows, columns=columns))
@@ -112,6 +123,60 @@ def test_other_algorithms_cut_a_photo_the_same_way_twice(chosen: m.Segmentation)
     first, second = (segment(resolved(chosen), model, image, seed=3) for _ in range(2))
     assert_contiguous(first, 96, 96)
     assert np.array_equal(first, second)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "algorithm", "arguments"),
+    [
+        (
+            m.Segmentation(slic=m.SlicSegmentation(n_segments=30, compactness=20, sigma=2)),
+            skimage.segmentation.slic,
+            {"n_segments": 30, "compactness": 20, "sigma": 2, "start_label": 0},
+        ),
+        (
+            m.Segmentation(
+                quickshift=m.QuickshiftSegmentation(kernel_size=3, max_distance=8, ratio=0.4)
+            ),
+            skimage.segmentation.quickshift,
+            {"kernel_size": 3, "max_dist": 8, "ratio": 0.4, "rng": 3},
+        ),
+        (
+            m.Segmentation(
+                felzenszwalb=m.FelzenszwalbSegmentation(scale=30, sigma=1.5, min_size=40)
+            ),
+            skimage.segmentation.felzenszwalb,
+            {"scale": 30, "sigma": 1.5, "min_size": 40},
+        ),
+    ],
+    ids=["slic", "quickshift", "felzenszwalb"],
+)
+def test_segments_are_those_of_the_algorithm_with_the_parameters_that_are_asked_for(
+    chosen: m.Segmentation,
+    algorithm: Callable[..., NDArray[np.int64]],
+    arguments: dict[str, float],
+) -> None:
+    model = preprocessing(48, 48)
+    image = normalized(pictures(48, 48)["photo"], model)
+    pixels = picture(model, image)
+    segments = segment(resolved(chosen), model, image, seed=3)
+
+    def are_those_of(arguments: dict[str, float]) -> bool:
+        labels = algorithm(pixels, channel_axis=-1, **arguments)
+        return np.array_equal(segments, np.unique(labels, return_inverse=True)[1].reshape(48, 48))
+
+    assert are_those_of(arguments)
+    for name in arguments.keys() - {"start_label", "rng"}:
+        other = {**arguments, name: 2 * arguments[name]}
+        assert not are_those_of(other), f"{name} changes nothing in this picture"
+
+
+def test_quickshift_breaks_ties_by_the_seed() -> None:
+    model = preprocessing(32, 32)
+    image = normalized(pictures(32, 32)["one colour"], model)
+    small = m.QuickshiftSegmentation(kernel_size=1, max_distance=3)
+    chosen = resolved(m.Segmentation(quickshift=small))
+    first, second = (segment(chosen, model, image, seed) for seed in (0, 1))
+    assert not np.array_equal(first, second)
 
 
 def test_one_segment_of_quickshift_on_a_small_image_is_refused_with_advice() -> None:
