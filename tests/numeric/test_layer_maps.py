@@ -268,3 +268,35 @@ def test_what_is_read_beside_a_layer_that_changes_nothing_does_not_go_through_it
     scores = network.head((maps + block).mean(dim=(2, 3)))
     (expected,) = torch.autograd.grad(scores.gather(1, batch.targets[:, None]).sum(), leaf)
     assert torch.allclose(gradients, expected, atol=1e-7)
+
+
+class Saturating(nn.Module):
+    """Its score stands still where the maps are above 1 in the mean."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Conv2d(3, 4, 3, bias=False)
+        nn.init.constant_(self.maps.weight, 0.01)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head(self.maps(images).mean(dim=(2, 3)).clamp(max=1))
+        return logits
+
+
+@pytest.mark.parametrize("name", ["grad_cam", "grad_cam_plus_plus", "layer_cam"])
+def test_of_a_batch_the_inputs_without_a_gradient_alone_are_warned_of(name: str) -> None:
+    model = model_of(Saturating(), 8, 8)
+    images = torch.ones(3, 3, 8, 8) * torch.tensor([1.0, 100.0, 2.0])[:, None, None, None]
+    answers = explained(model, Batch(images, torch.tensor([0, 0, 0]), [0.0] * 3), name, "maps")
+    assert [len(answer.warnings) for answer in answers] == [0, 1, 0]
+    assert "no gradient at the positions of layer 'maps'" in answers[1].warnings[0]
+
+
+@pytest.mark.parametrize("name", ["layer_activation", "eigen_cam"])
+def test_of_a_batch_the_inputs_without_a_map_alone_are_warned_of(name: str) -> None:
+    model = model_of(Saturating(), 8, 8)
+    images = torch.rand(3, 3, 8, 8) * torch.tensor([1.0, 0.0, 2.0])[:, None, None, None]
+    answers = explained(model, Batch(images, torch.tensor([0, 0, 0]), [0.0] * 3), name, "maps")
+    assert [len(answer.warnings) for answer in answers] == [0, 1, 0]
+    assert "the maps of layer 'maps' are zero on this input" in answers[1].warnings[0]

@@ -1,9 +1,11 @@
 """What methods can do on a model, measured on networks whose flaws are known."""
 
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import redis
 import torch
@@ -12,9 +14,11 @@ from redis.retry import Retry
 from torch import Tensor, nn
 from torch.nn import functional
 
+from expound import records
+from expound.reasons import Reason
 from expound.v1.model_service_pb2 import Capability
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS, PERTURBATION_METHODS
-from expound_worker.methods.method import Answer, Batch
+from expound_worker.methods.method import LOGIT, Answer, Batch, MethodError
 from expound_worker.models.capabilities import capabilities_at_load, measure_capabilities
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
@@ -159,7 +163,7 @@ def test_a_network_that_gives_nan_is_not_judged() -> None:
 def test_a_method_that_fails_is_refused_and_the_others_are_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Failing())
+    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Saliency(ValueError("no\nmore")))
     table = measured(classifier())
     assert table["saliency"].support == UNSUPPORTED
     assert table["saliency"].reason == (
@@ -181,16 +185,63 @@ def test_every_refusal_says_what_to_use_instead() -> None:
                 assert "instead" in each.reason, each
 
 
-class Failing:
-    """A method that raises."""
+class Saliency:
+    """A method that raises what it is given at the first probes, and then gives some values."""
 
     name = "saliency"
+
+    def __init__(self, *errors: Exception, value: float = 1.0) -> None:
+        self.errors = list(errors)
+        self.value = value
 
     def refusal(self, model: Model) -> str | None:
         return None
 
     def attribute(self, model: Model, batch: Batch, parameters: object, seed: int) -> list[Answer]:
-        raise ValueError("no\nmore")
+        if self.errors:
+            raise self.errors.pop(0)
+        return [Answer(np.full((3, 16, 16), self.value, np.float32), LOGIT, batch.logits[0], 1)]
+
+
+def not_complete() -> MethodError:
+    return MethodError(
+        Reason.NOT_COMPLETE, "too far off; use rise instead", completeness_error="0.25"
+    )
+
+
+def saliency_of(monkeypatch: pytest.MonkeyPatch, method: Saliency) -> Capability:
+    """What is found of a method in the place of saliency on a plain network."""
+    monkeypatch.setitem(GRADIENT_METHODS, "saliency", method)
+    return measured(classifier())["saliency"]
+
+
+def test_a_method_that_refuses_one_probe_alone_is_approximate(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = saliency_of(monkeypatch, Saliency(not_complete()))
+    assert found.support == APPROXIMATE
+    assert found.reason == "refused for some images: too far off; use rise instead"
+    assert found.error == 0.25
+
+
+def test_a_method_that_refuses_all_probes_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = saliency_of(monkeypatch, Saliency(not_complete(), not_complete()))
+    assert found.support == UNSUPPORTED
+    assert found.reason == "too far off; use rise instead"
+
+
+def test_a_method_that_gives_nan_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = saliency_of(monkeypatch, Saliency(value=float("nan")))
+    assert found.support == UNSUPPORTED
+    assert "NaN or infinity" in found.reason
+
+
+def test_a_probe_that_does_not_fit_into_memory_says_nothing_of_the_method(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = saliency_of(monkeypatch, Saliency(torch.OutOfMemoryError("no room")))
+    assert found.support == UNSPECIFIED
+    assert found.reason == "the probe does not fit into the memory"
 
 
 @pytest.fixture(scope="module")
@@ -223,11 +274,42 @@ def test_what_is_measured_once_is_read_at_the_next_start(
     model = classifier()
     with probing(client, model) as first:
         assert first["model"][0].support == SUPPORTED
-    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Failing())
+    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Saliency(ValueError("no\nmore")))
     with probing(client, model) as second:
         assert list(second["model"]) == list(first["model"])
     with probing(client, classifier(functional.gelu)) as other:
         assert other["model"][0].support == UNSUPPORTED
+
+
+def test_what_could_not_be_measured_is_measured_at_the_next_start(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = classifier(functional.silu)
+    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Saliency(torch.OutOfMemoryError("no room")))
+    with probing(client, model) as first:
+        assert first["model"][0].support == UNSPECIFIED
+    with probing(client, model) as second:
+        assert second["model"][0].support == SUPPORTED
+
+
+def test_a_prober_that_is_stopped_amid_a_model_tells_nothing_of_it(
+    client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, told = classifier(functional.softplus), list[str]()
+    prober = Prober(client, [model], lambda model, _: told.append(model.name))
+
+    class Stopping(Saliency):
+        def attribute(
+            self, model: Model, batch: Batch, parameters: object, seed: int
+        ) -> list[Answer]:
+            prober._stopping.set()
+            return super().attribute(model, batch, parameters, seed)
+
+    monkeypatch.setitem(GRADIENT_METHODS, "saliency", Stopping())
+    prober.start()
+    prober.stop()
+    assert told == []
+    assert not client.exists(records.capabilities_key(fingerprint(model)))
 
 
 def test_a_prober_works_without_redis() -> None:
@@ -263,3 +345,11 @@ def test_networks_of_the_same_weights_are_told_apart() -> None:
     assert relu.digest == gelu.digest
     assert fingerprint(relu) == fingerprint(classifier())
     assert fingerprint(relu) != fingerprint(gelu)
+
+
+def test_models_that_differ_in_weights_or_preprocessing_alone_are_told_apart() -> None:
+    model = classifier()
+    other_weights = dataclasses.replace(model, digest="1" * 64)
+    darker = dataclasses.replace(model.preprocessing, mean=(0.4,) * 3)
+    other_input = dataclasses.replace(model, preprocessing=darker)
+    assert len({fingerprint(each) for each in (model, other_weights, other_input)}) == 3
