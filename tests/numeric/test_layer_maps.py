@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from expound.reasons import Reason
 from expound.v1 import method_pb2
 from expound_worker.methods.catalogue import GRADIENT_METHODS
-from expound_worker.methods.layer_maps import activations_and_gradients
+from expound_worker.methods.layer_maps import activations_and_gradients, enlarge
 from expound_worker.methods.method import Answer, Batch, MethodError
 from expound_worker.methods.score_cam import ScoreCam
 from expound_worker.models.model import Model
@@ -268,6 +268,17 @@ def test_what_is_read_beside_a_layer_that_changes_nothing_does_not_go_through_it
     scores = network.head((maps + block).mean(dim=(2, 3)))
     (expected,) = torch.autograd.grad(scores.gather(1, batch.targets[:, None]).sum(), leaf)
     assert torch.allclose(gradients, expected, atol=1e-7)
+
+
+def test_a_pixel_is_the_mean_of_its_cells_where_there_are_more_of_these() -> None:
+    maps = torch.rand(2, 8, 3)
+    means = maps.unflatten(1, (4, 2)).mean(dim=2)
+    for mode, interpolation in (
+        ("nearest", method_pb2.INTERPOLATION_NEAREST),
+        ("bilinear", method_pb2.INTERPOLATION_BILINEAR),
+    ):
+        expected = nn.functional.interpolate(means[:, None], (4, 6), mode=mode)[:, 0]
+        assert torch.allclose(enlarge(maps, (4, 6), interpolation), expected)
 
 
 class Saturating(nn.Module):

@@ -11,7 +11,7 @@ from expound.v1 import method_pb2 as m
 from expound_worker.methods.catalogue import GRADIENT_METHODS, METHODS
 from expound_worker.methods.method import MethodError
 from expound_worker.models.cards import model_card
-from expound_worker.models.layout import CHANNELS_LAST, Layout
+from expound_worker.models.layout import CHANNELS_LAST, Layout, possible_layouts
 from expound_worker.models.model import Layer, Model
 from expound_worker.models.preprocessing import Preprocessing
 from tests.models.networks import perceptron
@@ -144,7 +144,7 @@ def test_a_bright_patch_is_seen_where_it_is_by_classifiers_of_torchvision(
 
 
 @pytest.mark.parametrize(("height", "width"), [(16, 24), (24, 16), (16, 16)])
-@pytest.mark.parametrize("registers", [0, 3])
+@pytest.mark.parametrize("registers", [0, 4])
 def test_a_bright_patch_is_seen_where_it_is_in_grids_of_any_form(
     height: int, width: int, registers: int
 ) -> None:
@@ -180,6 +180,32 @@ def test_patches_that_leave_a_rest_are_a_grid_too() -> None:
     assert layer(model, "embed").layout == Layout(channels_last=True, grid=(4, 6), leading_tokens=1)
 
 
+@pytest.mark.parametrize(
+    ("token_count", "height", "width", "found"),
+    [
+        (4 * 6 + 5, 16, 24, [(4, 6, 5)]),
+        (4 * 6 + 6, 16, 24, []),
+        (4 * 6 + 1, 16, 24, [(4, 6, 1)]),  # not 4 x 5 patches of 5 x 5, and a padded rest
+        (5 * 7, 18, 27, [(5, 7, 0)]),  # of 4 x 4, padded
+        (1, 16, 16, []),
+        (4, 4, 16, []),  # a row of patches
+    ],
+)
+def test_tokens_are_a_grid_of_patches_and_five_more_at_most(
+    token_count: int, height: int, width: int, found: list[tuple[int, int, int]]
+) -> None:
+    layouts = possible_layouts((2, token_count, 8), (3, height, width))
+    assert list(layouts) == [
+        Layout(channels_last=True, grid=(rows, columns), leading_tokens=leading)
+        for rows, columns, leading in found
+    ]
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 4)])
+def test_one_row_of_cells_is_no_map(size: tuple[int, int]) -> None:
+    assert not list(possible_layouts((2, 8, *size), (3, 4, 16)))
+
+
 class WithoutGradient(nn.Module):
     """A network that nothing can be differentiated through."""
 
@@ -198,6 +224,22 @@ def test_network_without_gradients_has_its_last_map_and_the_reason_says_so() -> 
     found = default(model_of(WithoutGradient(), 8, 8))
     assert found.name == "maps"
     assert found.default_reason.endswith("none carries the score's gradient")
+
+
+class TooLargeForGradients(nn.Sequential):
+    """A network for whose gradients memory does not suffice."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        if images.requires_grad:
+            raise torch.OutOfMemoryError("no room")
+        logits: Tensor = super().forward(images)
+        return logits
+
+
+def test_a_probe_that_does_not_fit_into_memory_is_no_network_without_gradients() -> None:
+    head = (nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 5))
+    with pytest.raises(torch.OutOfMemoryError):
+        model_of(TooLargeForGradients(nn.Conv2d(3, 4, 3), *head), 8, 8)
 
 
 @pytest.mark.parametrize("name", LAYER_METHODS)

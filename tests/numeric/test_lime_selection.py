@@ -30,3 +30,22 @@ def test_weights_are_those_of_lime_with_every_mask(kept: int, seed: int) -> None
         expected[segment] = weight
     assert np.array_equal(found == 0, expected == 0)
     assert np.allclose(found, expected, rtol=1e-2, atol=2e-3)
+
+
+@pytest.mark.parametrize("kept", [2, 4, 6])
+def test_next_is_the_segment_with_which_a_fit_explains_most(kept: int) -> None:
+    masks = LimeMasks.of(COUNT, 0.1)
+    covariances = masks.variance * np.eye(COUNT) + masks.covariance
+    for slopes in np.random.default_rng(0).standard_normal((100, COUNT)) + 1:
+        with_score = covariances @ slopes
+        chosen: list[int] = []
+        while len(chosen) < kept:
+            explained = np.full(COUNT, -np.inf)
+            for segment in set(range(COUNT)) - set(chosen):
+                more = [*chosen, segment]
+                fit = np.linalg.solve(covariances[np.ix_(more, more)], with_score[more])
+                explained[segment] = fit @ with_score[more]
+            chosen.append(int(explained.argmax()))
+        expected = np.zeros(COUNT)
+        expected[chosen] = np.linalg.solve(covariances[np.ix_(chosen, chosen)], with_score[chosen])
+        assert np.allclose(most_influential(slopes, kept, masks), expected)
