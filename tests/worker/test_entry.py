@@ -16,6 +16,7 @@ from tests.models import networks
 
 HEAD = '[models.m]\ntorchvision = "resnet18"\narguments = { num_classes = 5 }\n'
 SMALL = "[models.m.input]\nshape = [3, 64, 64]\n"
+WITH_BUFFER = 'arguments = { name = "shift", value = 0.0 }\nbatch_size = 1\n'
 
 
 class LogitScale(nn.Module):
@@ -67,6 +68,19 @@ class OfProbabilities(nn.Module):
         return logits.softmax(dim=1)
 
 
+class WithBuffer(nn.Module):
+    """The CIFAR network of one seed, with a buffer of some name and value."""
+
+    def __init__(self, name: str, value: float) -> None:
+        super().__init__()
+        self.network = networks.cifar()
+        self.register_buffer(name, torch.tensor([value]))
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.network(images)
+        return logits
+
+
 def write(folder: Path, text: str) -> Path:
     path = folder / "models.toml"
     path.write_text(text)
@@ -106,6 +120,10 @@ def write(folder: Path, text: str) -> Path:
         (HEAD + '[models.m.input]\nstd = ["a", 1, 1]\n', "`input.std` must be"),
         (HEAD + "[models.m.input]\nstd = [1, nan, 1]\n", "`input.std` must be"),
         (HEAD + "[models.m.input]\nmean = [0.5]\n", "`input.mean` must be"),
+        (HEAD + "[models.m.input]\nmean = [inf, 1, 1]\n", "`input.mean` must be"),
+        (HEAD + "[models.m.input]\nsped = 3\n", "unknown `input.sped`"),
+        (HEAD + "seed = true\n", "`seed` must be a int"),
+        (HEAD + 'labels = "none.txt"\n', "`labels`: there is no file"),
     ],
 )
 def test_a_wrong_entry_is_refused(tmp_path: Path, text: str, said: str) -> None:
@@ -135,6 +153,27 @@ def test_weights_come_from_a_local_file(tmp_path: Path, suffix: str) -> None:
         assert torch.equal(model.module(inputs), trained.eval()(inputs))
 
 
+@pytest.mark.parametrize(("key", "said"), [("fc.bias", "Missing key"), (None, "Unexpected key")])
+def test_weights_of_another_network_are_refused(tmp_path: Path, key: str | None, said: str) -> None:
+    state = get_model("resnet18", weights=None, num_classes=5).state_dict()
+    if key is None:
+        state["more"] = torch.zeros(1)
+    else:
+        del state[key]
+    safetensors.torch.save_file(state, tmp_path / "weights.safetensors")
+    text = HEAD + 'weights = "weights.safetensors"\n' + SMALL
+    with pytest.raises(EntryError, match=said):
+        load(read_entries(write(tmp_path, text))[0])
+
+
+def test_weights_beside_an_archive_are_refused(tmp_path: Path) -> None:
+    for name in ("network.pt2", "weights.pth"):
+        (tmp_path / name).touch()
+    text = '[models.m]\narchive = "network.pt2"\nweights = "weights.pth"\n'
+    with pytest.raises(EntryError, match="`weights` must be absent"):
+        read_entries(write(tmp_path, text))
+
+
 def test_a_pickle_that_calls_something_is_not_loaded(tmp_path: Path) -> None:
     torch.save({"weights": torch.nn.Linear(1, 1)}, tmp_path / "weights.pth")
     entry = read_entries(write(tmp_path, HEAD + 'weights = "weights.pth"\n' + SMALL))[0]
@@ -161,10 +200,10 @@ def test_weights_are_loaded_if_they_have_the_digest_of_their_entry(
         load(entry)
 
 
-def of_a_builder(folder: Path, name: str) -> Entry:
+def of_a_builder(folder: Path, name: str, more: str = "") -> Entry:
     """The entry of a network of this module, of images of 32 x 32."""
-    text = f'[models.m]\nbuilder = "{__name__}:{name}"\n[models.m.input]\nshape = [3, 32, 32]\n'
-    return read_entries(write(folder, text))[0]
+    head = f'[models.m]\nbuilder = "{__name__}:{name}"\n{more}'
+    return read_entries(write(folder, f"{head}[models.m.input]\nshape = [3, 32, 32]\n"))[0]
 
 
 def test_a_module_that_gives_a_number_alone_is_no_layer(tmp_path: Path) -> None:
@@ -191,6 +230,38 @@ def test_random_weights_depend_on_the_seed_alone(tmp_path: Path) -> None:
         return load(read_entries(write(tmp_path, HEAD + f"seed = {seed}\n" + SMALL))[0]).digest
 
     assert digest(3) == digest(3) != digest(4)
+
+
+def test_the_digest_is_that_of_names_and_buffers_too(tmp_path: Path) -> None:
+    def digest(name: str, value: float) -> str:
+        arguments = WITH_BUFFER.replace("shift", name).replace("0.0", str(value))
+        return load(of_a_builder(tmp_path, "WithBuffer", arguments)).digest
+
+    assert digest("shift", 0.0) == digest("shift", 0.0)
+    assert len({digest("shift", 0.0), digest("shift", 1.0), digest("scale", 0.0)}) == 3
+
+
+def test_a_network_is_frozen_and_in_eval_mode(tmp_path: Path) -> None:
+    module = load(of_a_builder(tmp_path, "WithBuffer", WITH_BUFFER)).module
+    assert not any(parameter.requires_grad for parameter in module.parameters())
+    assert not any(part.training for part in module.modules())
+
+
+def test_a_model_has_the_batch_size_and_the_cores_of_its_entry(tmp_path: Path) -> None:
+    small = f'builder = "{networks.__name__}:cifar"\ninput = {{ shape = [3, 32, 32] }}\n'
+    own = f"[models.m]\nbatch_size = 3\nthreads = 1\n{small}"
+    other = f"[models.n]\nbatch_size = 5\n{small}"
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        models = list(Registry.load(write(tmp_path, own + other), "default"))
+        (alone,) = Registry.load(write(tmp_path, own), "default")
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert [model.cores for model in (*models, alone)] == [1, 2, 1]
+    assert [model.batch_size for model in models] == [3, 5]
+    assert [model.chunk_size for model in models] == [3, 5]
 
 
 def test_labels_must_be_as_many_as_classes(tmp_path: Path) -> None:
