@@ -8,6 +8,7 @@ import redis
 import torch
 
 from expound.v1 import method_pb2 as m
+from expound_worker import checkpoints
 from expound_worker.checkpoints import Scores, checkpointed
 from expound_worker.methods.catalogue import PERTURBATION_METHODS
 from expound_worker.methods.method import Answer, Estimate, Report
@@ -106,3 +107,61 @@ def test_what_several_attempts_have_evaluated_is_one_to_the_last(store: Store) -
     for answer, wanted in zip(resumed, expected, strict=True):
         assert answer.weights is not None and wanted.weights is not None
         np.testing.assert_array_equal(answer.weights, wanted.weights)
+
+
+def _scores(store: Store) -> tuple[Unit, threading.Event, Scores]:
+    """Takes the job, and finds what the attempt before has kept."""
+    [attempt] = store.run("claim", "a", "0", "worker", "")
+    unit, stopping = Unit(store, "a", "0", attempt), threading.Event()
+    return unit, stopping, Scores(unit, stopping)
+
+
+def _give_back(unit: Unit, stopping: threading.Event, scores: Scores, last: list[float]) -> None:
+    """Stops the worker: the last scores are kept too."""
+    stopping.set()
+    with pytest.raises(Released):
+        scores.add(np.array(last))
+    unit.release()
+
+
+def _found(scores: Scores, shape: tuple[int, int]) -> list[list[float]] | None:
+    found = scores.next_found(shape)
+    return None if found is None else found.tolist()
+
+
+def test_scores_of_all_inputs_are_kept_and_repeated_to_the_last_of_them(store: Store) -> None:
+    unit, stopping, first = _scores(store)
+    assert not first.repeating
+    first.next_input()
+    first.add(np.arange(4.0))
+    first.next_input()
+    _give_back(unit, stopping, first, [4.0, 5.0])
+    unit, stopping, second = _scores(store)
+    assert second.repeating
+    second.next_input()
+    assert _found(second, (2, 2)) == [[0, 1], [2, 3]]
+    assert second.repeating  # the next input has some
+    assert second.next_found((1, 2)) is None
+    # Stopped at the first input again: what was kept of the next one is still kept.
+    _give_back(unit, stopping, second, [6.0, 7.0])
+    _, _, third = _scores(store)
+    third.next_input()
+    assert _found(third, (3, 2)) == [[0, 1], [2, 3], [6, 7]]
+    third.next_input()
+    assert _found(third, (1, 2)) == [[4, 5]]
+    assert not third.repeating
+
+
+def test_scores_are_kept_now_and_then_though_nobody_stops(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unit, _, scores = _scores(store)
+    scores.next_input()
+    scores.add(np.arange(2.0))
+    assert not unit.checkpoint()
+    monkeypatch.setattr(checkpoints, "PERIOD_S", 0.0)
+    scores.add(np.arange(2.0, 4.0))
+    unit.release()
+    _, _, again = _scores(store)
+    again.next_input()
+    assert _found(again, (2, 2)) == [[0, 1], [2, 3]]
