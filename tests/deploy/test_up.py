@@ -14,7 +14,11 @@ from tests.certificates import Authority
 from tests.deploy.up import Up, up_command
 from tests.processes import wait_until
 
-STAND_INS = {"PYTHONPATH": str(Path(__file__).parent / "stand_ins")}
+STAND_INS = {
+    "PYTHONPATH": os.pathsep.join(
+        [str(Path(__file__).parent / "stand_ins"), os.environ.get("PYTHONPATH", "")]
+    ).rstrip(os.pathsep)
+}
 
 
 class StoodInUp(Up):

@@ -559,11 +559,11 @@ class MethodResult(_message.Message):
 
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
-        """When a worker took it."""
+        """When a worker took it; of a reused answer, the one that worked on it."""
 
     @_builtins.property
     def end_time(self) -> _timestamp_pb2.Timestamp:
-        """When it reached a terminal state."""
+        """When it reached a terminal state; of a reused answer, when it was worked out."""
 
     def __init__(
         self,

@@ -35,9 +35,9 @@ class PairedWeights:
     are alike.
 
     In 56 games of 9 and 12 segments, probabilities of interacting segments, 1.96 standard errors to
-    both sides held Shapley values and LIME's slopes in 95 % to 99 % of the cases with 3 to 16
+    both sides held Shapley values and LIME's slopes in 95 % to 98 % of the cases with 3 to 16
     evaluations a segment, in 92 % to 97 % with 2, and in 87 % to 91 % with 1. Where image and
-    baseline both had a probability within 0.01 of 0 or of 1, they did in 88 % to 98 % with 3 to 16,
+    baseline both had a probability within 0.01 of 0 or of 1, they did in 88 % to 97 % with 3 to 16,
     86 % to 93 % with 2 and 71 % to 80 % with 1. Single games just outside of that range held 57 %.
     Of scores without any pattern they held 89 % to 99 % with 2 and more.
     """

@@ -11,7 +11,7 @@ local function close(id, state, error)
   add_event(id, 'kind', 'state', 'state', state, 'error', error)
 end
 
-local COPIED = {'attempt', 'worker', 'start_time', 'progress', 'summary'}
+local COPIED = {'attempt', 'worker', 'start_time', 'end_time', 'progress', 'summary'}
 
 -- Gives an explanation of which nothing has begun the answer of another one; rings for nobody.
 local function answer_as(id, source)
@@ -27,7 +27,7 @@ local function answer_as(id, source)
     for index, name in ipairs(COPIED) do
       names[index] = unit .. ':' .. name
     end
-    local ended = {unit .. ':state', SUCCEEDED, unit .. ':error', '', unit .. ':end_time', integer(now_us())}
+    local ended = {unit .. ':state', SUCCEEDED, unit .. ':error', ''}
     local values = redis.call('HMGET', from, unpack(names))
     for index, name in ipairs(names) do
       if values[index] then
