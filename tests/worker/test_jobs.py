@@ -173,9 +173,9 @@ def test_a_stop_lets_those_that_wait_to_be_alone_run_one_by_one() -> None:
     work = Work(limit=3)
     work.jobs.offer("a", 0)
     assert work.next_begun() == "a"
-    for name in "bc":
-        work.jobs.offer(name, 2)
-    with work.jobs._changed:
+    with work.jobs._changed:  # neither waits before both have begun, for then there is no room
+        for name in "bc":
+            work.jobs.offer(name, 2)
         assert work.jobs._changed.wait_for(lambda: work.jobs._wanting == 2, DEADLINE_S)
     stopping = threading.Thread(target=work.jobs.stop)
     stopping.start()
