@@ -99,8 +99,8 @@ class Client:
                 same bytes; else last digits may differ.
             values_dtype: element type in which maps are sent.
             channels: whether the channels of maps are kept or summed.
-            encoding: "png" has maps sent as 8-bit grey pictures, channels summed, in a tenth of the
-                bytes or less: `values` are then rounded to 1/127 of the largest.
+            encoding: "png" has maps sent as 8-bit grey pictures, channels summed, in about a
+                twentieth of the bytes: `values` are then rounded to 1/127 of the largest.
 
         Returns:
             The handle of the accepted explanation.

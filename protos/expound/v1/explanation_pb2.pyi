@@ -340,7 +340,9 @@ class OutputOptions(_message.Message):
         ENCODING_TENSOR: OutputOptions._Encoding.ValueType  # 1
         """As `Attribution.values`."""
         ENCODING_PNG: OutputOptions._Encoding.ValueType  # 2
-        """As `Attribution.picture`, which any viewer shows: a tenth of the bytes or less."""
+        """As `Attribution.picture`, which any viewer shows: of gradients of photos a sixth of the bytes
+        of a map (H, W) at most, and a twentieth of those of a map with three channels.
+        """
 
     class Encoding(_Encoding, metaclass=_EncodingEnumTypeWrapper):
         """How a map is sent."""
@@ -350,7 +352,9 @@ class OutputOptions(_message.Message):
     ENCODING_TENSOR: OutputOptions.Encoding.ValueType  # 1
     """As `Attribution.values`."""
     ENCODING_PNG: OutputOptions.Encoding.ValueType  # 2
-    """As `Attribution.picture`, which any viewer shows: a tenth of the bytes or less."""
+    """As `Attribution.picture`, which any viewer shows: of gradients of photos a sixth of the bytes
+    of a map (H, W) at most, and a twentieth of those of a map with three channels.
+    """
 
     VALUES_DTYPE_FIELD_NUMBER: _builtins.int
     CHANNELS_FIELD_NUMBER: _builtins.int
