@@ -87,7 +87,7 @@ def _warnings(answer: Answer, values: NDArray[np.float32], sent: NDArray[np.floa
     if not values.any():
         return [
             "the map is zero everywhere, for its channels cancel one another: ask for them with "
-            "CHANNELS_KEEP"
+            "CHANNELS_KEEP, as a tensor"
         ]
     if np.ptp(values) == 0:
         return [
