@@ -93,8 +93,9 @@ class Client:
             ttl_s: how long the explanation is kept; None: 3600.
             request_id: idempotency key: a second request with the same id and body gives the
                 first one's explanation. None or empty: a new one.
-            fresh: works on it anew. Else an equal request of the last hour, unless the server is
-                set otherwise, gives its answer at once, and the result says that it is `reused`.
+            fresh: works on it anew. Else what the same method has answered about the same inputs
+                in the last hour, unless the server is set otherwise, is given again at once, and
+                the method's result says that it is `reused`.
             deterministic: shares no batch with other requests, so that the same worker gives the
                 same bytes; else last digits may differ.
             values_dtype: element type in which maps are sent.

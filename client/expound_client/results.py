@@ -142,6 +142,7 @@ class MethodResult:
         attempt: number of times a worker took it, from 1; 0 before.
         start_time: when a worker took it; None before.
         end_time: when it ended; None before.
+        reused: whether it is the result of an earlier explanation to the same question.
     """
 
     key: str
@@ -153,6 +154,7 @@ class MethodResult:
     attempt: int
     start_time: datetime.datetime | None
     end_time: datetime.datetime | None
+    reused: bool
 
     @property
     def duration_s(self) -> float | None:
@@ -179,6 +181,7 @@ class MethodResult:
             attempt=message.attempt,
             start_time=time_of(message.start_time),
             end_time=time_of(message.end_time),
+            reused=message.reused,
         )
 
 
@@ -201,7 +204,7 @@ class ExplanationResult(Mapping[str, Attribution]):
             own message.
         create_time: when it was accepted.
         end_time: when it ended; None before.
-        reused: whether it is the answer of an earlier explanation to the same question.
+        reused: whether all of it is the answer of earlier explanations to the same questions.
     """
 
     name: str

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 from expound import records
-from expound.v1 import explanation_pb2
+from expound.v1 import explanation_pb2, method_pb2
 from expound_server import validation
 from expound_server.catalogue import Catalogue
 from expound_server.errors import InvalidRequest, ModelNotFound, NoWorker
@@ -14,7 +14,7 @@ from expound_server.quotas import check_evaluations
 from expound_server.submission import Submission
 from expound_server.tenants import Tenant
 
-_Field = Literal["wait", "validate_only", "request_id", "timeout", "ttl"]
+_Field = Literal["wait", "validate_only", "request_id", "methods", "timeout", "ttl"]
 # How the call is made is no part of what it asks for.
 _OF_THE_CALL: tuple[_Field, ...] = ("wait", "validate_only", "request_id")
 
@@ -59,7 +59,7 @@ async def prepare(
         model=model.name,
         pool=model.pool,
         group="" if request.deterministic else _group(request, model.name),
-        question="" if request.fresh else _question(request, inputs, model.name, weights),
+        questions=() if request.fresh else _questions(request, inputs, model.name, weights),
         weights=weights,
         lasting=max(planned.gradient, len(inputs)) > max(model.execution.chunk_size, 1),
     )
@@ -72,17 +72,26 @@ def _group(request: explanation_pb2.ExplainRequest, model: str) -> str:
     return hashlib.sha256(shared.SerializeToString(deterministic=True)).hexdigest()
 
 
-def _question(
+def _questions(
     request: explanation_pb2.ExplainRequest, inputs: Sequence[bytes], model: str, weights: str
-) -> str:
-    return _digest(request, inputs, ("timeout", "ttl"), f"{model}\n{weights}")
+) -> list[str]:
+    """What each method asks, whatever it is called, and whatever is asked beside it."""
+    same = _digest(request, inputs, ("methods", "timeout", "ttl"))
+    salt = f"{same}\n{model}\n{weights}".encode()
+    questions = []
+    for method in request.methods:
+        unnamed = method_pb2.Method()
+        unnamed.CopyFrom(method)
+        unnamed.ClearField("key")
+        asked = unnamed.SerializeToString(deterministic=True)
+        questions.append(hashlib.sha256(salt + asked).hexdigest())
+    return questions
 
 
 def _digest(
     request: explanation_pb2.ExplainRequest,
     inputs: Sequence[bytes],
     apart_from: Sequence[_Field] = (),
-    salt: str = "",
 ) -> str:
     asked = explanation_pb2.ExplainRequest()
     asked.CopyFrom(request)
@@ -91,5 +100,4 @@ def _digest(
     digest = hashlib.sha256(asked.SerializeToString(deterministic=True))
     for item in inputs:
         digest.update(hashlib.sha256(item).digest())
-    digest.update(salt.encode())
     return digest.hexdigest()

@@ -88,6 +88,7 @@ class Record:
                 attempt=int(self._field(f"{index}:attempt") or 0),
                 start_time=fields.timestamp(self._field(f"{index}:start_time")),
                 end_time=fields.timestamp(self._field(f"{index}:end_time")),
+                reused=bool(self._field(f"{index}:reused")),
             )
         )
         return result

@@ -98,7 +98,7 @@ class Store:
             "group": submission.group,
             "lasting": submission.lasting,
             "weights": submission.weights,
-            "question": submission.question if self._max_reuse_age_us else "",
+            "questions": submission.questions if self._max_reuse_age_us else (),
             "max_reuse_age_us": self._max_reuse_age_us,
             "waiting": waiting,
             "max_waiting": max_waiting,

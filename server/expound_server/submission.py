@@ -20,7 +20,8 @@ class Submission:
         pool: pool of the workers that serve it.
         group: equal for requests that a worker can run as one batch: the same model, methods,
             parameters and seed, whatever the inputs and targets; "" for one that runs alone.
-        question: equal for requests that one answer does for; "" for one that wants its own.
+        questions: what each method asks, equal for methods that one answer does for; none where
+            the request wants its own.
         weights: what the model is made with, as `expound.records.weights` names it.
         lasting: whether its predictions and gradients take longer than a chunk of a job.
     """
@@ -32,6 +33,6 @@ class Submission:
     model: str
     pool: str
     group: str
-    question: str
+    questions: Sequence[str]
     weights: str
     lasting: bool

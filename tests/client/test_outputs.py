@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from expound.v1 import explanation_pb2
-from expound_client.cli.outputs import write
+from expound_client.cli.outputs import result_table, write
 from expound_client.images import SeenImages
 from expound_client.results import ExplanationResult
 from tests.client import canned
@@ -15,14 +15,20 @@ LONG = "a label that is longer than forty letters, "
 
 
 def explained(
-    *labels: str, images: int = 1, keys: Sequence[str] = ("saliency",)
+    *labels: str,
+    images: int = 1,
+    keys: Sequence[str] = ("saliency",),
+    reused: Sequence[int] = (),
 ) -> ExplanationResult:
     """Saliency under each key of each label, class 0 onwards, for each image."""
     message = explanation_pb2.Explanation(name=canned.NAME, state=explanation_pb2.STATE_SUCCEEDED)
+    message.request.model = "models/small"
     message.predictions.extend([canned.prediction()] * images)
-    for key in keys:
+    message.reused = len(reused) == len(keys)
+    for number, key in enumerate(keys):
         message.request.methods.add(key=key).saliency.SetInParent()
         result = message.results.add(key=key, method="saliency", state=message.state)
+        result.reused = number in reused
         for input_index in range(images):
             for index, label in enumerate(labels):
                 made = canned.attribution("saliency")
@@ -31,6 +37,15 @@ def explained(
                 made.target.label = label
                 result.attributions.append(made)
     return ExplanationResult.from_proto(message, SeenImages([], None))
+
+
+@pytest.mark.parametrize(
+    ("reused", "told"),
+    [([], ""), ([1], " (answered before: ig)"), ([0, 1], " (answered before)")],
+)
+def test_the_table_tells_what_was_answered_before(reused: list[int], told: str) -> None:
+    result = explained("tabby", keys=("saliency", "ig"), reused=reused)
+    assert result_table(result, ["photo.png"]).title == f"small: {canned.NAME}{told}"
 
 
 @pytest.mark.parametrize(

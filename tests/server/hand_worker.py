@@ -118,7 +118,9 @@ class HandWorker:
             "group": digest,
             "lasting": lasting,
             "weights": self.weights,
-            "question": question,
+            "questions": [f"{question}{index}" for index in range(len(methods))]
+            if question
+            else [],
             "max_reuse_age_us": int(max_reuse_age_ms * 1000),
             "waiting": waiting,
             "max_waiting": max_waiting,
@@ -143,12 +145,7 @@ class HandWorker:
         payload = explanation_pb2.MethodProgressed(
             key="lime", progress=progress
         ).SerializeToString()
-        return int(
-            self.run(
-                "write", explanation_id, str(unit), attempt, "progress", payload,
-                f"{unit}:progress", payload,
-            )
-        )  # fmt: skip
+        return int(self.run("progress", explanation_id, str(unit), attempt, payload, payload))
 
     def predict(self, explanation_id: str, attempt: int) -> int:
         """Writes predictions and provenance."""
@@ -156,13 +153,7 @@ class HandWorker:
         predictions.predictions.add().classes.add(index=0, label="cat", probability=0.75)
         payload = predictions.SerializeToString()
         provenance = explanation_pb2.Provenance(worker=self.worker).SerializeToString()
-        return int(
-            self.run(
-                "write", explanation_id, records.EXPLAIN_UNIT, attempt, "predictions", payload,
-                "predictions", payload, "provenance", provenance,
-                "made_with", self.weights,
-            )
-        )  # fmt: skip
+        return int(self.run("predict", explanation_id, attempt, payload, provenance, self.weights))
 
     def succeed(
         self, explanation_id: str, unit: int, attempt: int, size: int = 8, done: int = 0

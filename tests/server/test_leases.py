@@ -106,7 +106,7 @@ def test_a_method_that_no_worker_takes_gets_another_ticket(worker: HandWorker) -
     worker.create("a", methods=("lime",))
     attempt = worker.claim("a")
     assert attempt is not None
-    assert worker.run("offer", "a", attempt, "0") == 1
+    assert worker.run("offer", "a", attempt, "0") == [b"0"]
     assert _sweep(worker) == []
     assert worker.redis.zpopmin(JOBS) != []
     _run_out(worker, "a", 0)
@@ -125,9 +125,9 @@ def test_only_the_attempt_that_holds_the_predictions_offers_what_waits(worker: H
     _lose(worker, "a", "explain")
     second = worker.claim("a")
     assert second == 2
-    assert worker.run("offer", "a", first, "0", "1") == 0
+    assert worker.run("offer", "a", first, "0", "1") == []
     assert not worker.redis.exists(JOBS)
-    assert worker.run("offer", "a", second, "0", "1") == 1
+    assert worker.run("offer", "a", second, "0", "1") == [b"0"]
     assert worker.redis.zrange(JOBS, 0, -1) == [b"a 0"]
 
 

@@ -37,7 +37,7 @@ def _job(worker: HandWorker, explanation_id: str) -> None:
     worker.create(explanation_id, methods=("lime",))
     attempt = worker.claim(explanation_id)
     assert attempt
-    assert worker.run("offer", explanation_id, attempt, "0") == 1
+    assert worker.run("offer", explanation_id, attempt, "0") == [b"0"]
 
 
 @pytest.mark.parametrize("unit", [records.EXPLAIN_UNIT, "1"])

@@ -82,7 +82,10 @@ async def test_a_reused_answer_says_all_that_the_first_one_says(
         assert all(result.progress.evaluations_done == 7 for result in second.results)
         for result in (*first.results, *second.results):
             assert result.HasField("start_time") and result.HasField("end_time")
-        assert list(second.results) == list(first.results)
+        for reused, result in zip(second.results, first.results, strict=True):
+            assert reused.reused and not result.reused
+            reused.ClearField("reused")
+            assert reused == result
         assert second.provenance == first.provenance
         assert second.predictions == first.predictions
 
@@ -100,6 +103,110 @@ async def test_a_reused_answer_that_no_message_holds_comes_without_its_tensors(
     assert second.reused
     assert second.results[0].attributions[0].output == 0.5
     assert not second.results[0].attributions[0].HasField("values")
+
+
+async def _work_off(
+    server: Server, worker: HandWorker, *methods: str, failing: str = ""
+) -> explanation_pb2.Explanation:
+    """Asks for methods, and answers each with a map that no other method has."""
+    asked = await server.explanations.Explain(explain_request(*methods))
+    attempt = worker.claim(_id(asked))
+    assert attempt
+    worker.predict(_id(asked), attempt)
+    for unit, method in enumerate(methods):
+        claimed = worker.claim(_id(asked), unit)
+        assert claimed
+        if method == failing:
+            worker.fail(_id(asked), unit, claimed)
+        else:
+            worker.succeed(_id(asked), unit, claimed, size=len(method))
+    return await server.explanations.GetExplanation(GetExplanationRequest(name=asked.name))
+
+
+async def test_methods_that_others_have_answered_need_no_worker_whoever_was_asked_for_what(
+    server: Server, worker: HandWorker
+) -> None:
+    both = await _work_off(server, worker, "saliency", "lime")
+    alone = await _work_off(server, worker, "occlusion")
+    request = explain_request("lime", "occlusion")
+    request.methods[0].key = "another_name"
+    found = await server.explanations.Explain(request)
+    assert (found.state, found.reused) == (SUCCEEDED, True)
+    for result, source in zip(found.results, (both.results[1], alone.results[0]), strict=True):
+        assert result.reused and result.end_time == source.end_time
+        assert result.attributions == source.attributions
+    assert [result.key for result in found.results] == ["another_name", "occlusion"]
+    assert found.provenance == both.provenance and found.predictions == both.predictions
+
+
+async def test_only_the_methods_that_nobody_has_answered_are_worked_on(
+    server: Server, worker: HandWorker
+) -> None:
+    before = await _work_off(server, worker, "saliency", "lime")
+    asked = await server.explanations.Explain(explain_request("saliency", "occlusion", "lime"))
+    assert (asked.state, asked.reused) == (PENDING, False)
+    attempt = worker.claim(_id(asked))
+    assert attempt and worker.predict(_id(asked), attempt)
+    assert [worker.claim(_id(asked), unit) for unit in (0, 2)] == [None, None]
+    assert worker.run("offer", _id(asked), attempt, "1", "2") == [b"1"]
+    claimed = worker.claim(_id(asked), 1)
+    assert claimed and worker.succeed(_id(asked), 1, claimed)
+    watch = server.explanations.WatchExplanation(WatchExplanationRequest(name=asked.name))
+    events = [event async for event in watch]
+    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
+    assert [event.method_state_changed.key for event in events][3:-1] == [
+        "saliency",
+        "lime",
+        "occlusion",
+        "occlusion",
+    ]
+    found = await server.explanations.GetExplanation(GetExplanationRequest(name=asked.name))
+    assert (found.state, found.reused) == (SUCCEEDED, False)
+    assert [result.reused for result in found.results] == [True, False, True]
+    for result, source in zip(found.results[::2], before.results, strict=True):
+        assert result.attributions == source.attributions
+
+
+async def test_an_explanation_ends_where_others_have_answered_all_of_it_meanwhile(
+    server: Server, worker: HandWorker
+) -> None:
+    asked = await server.explanations.Explain(explain_request("saliency", "lime"))
+    for method in ("saliency", "lime"):
+        await _work_off(server, worker, method)
+    attempt = worker.claim(_id(asked))
+    assert attempt and worker.predict(_id(asked), attempt)
+    found = await server.explanations.GetExplanation(GetExplanationRequest(name=asked.name))
+    assert (found.state, found.reused) == (SUCCEEDED, False)
+    assert [len(result.attributions[0].values.data) > 0 for result in found.results] == [True] * 2
+    succeeded = str(int(SUCCEEDED))
+    assert worker.run("finish", _id(asked), "explain", attempt, succeeded, b"", b"", b"") == 1
+
+
+async def test_what_has_failed_is_worked_on_again_and_what_was_done_beside_it_is_not(
+    server: Server, worker: HandWorker
+) -> None:
+    failed = await _work_off(server, worker, "saliency", "lime", failing="saliency")
+    assert failed.state == explanation_pb2.STATE_FAILED
+    lime = await server.explanations.Explain(explain_request("lime"))
+    assert lime.reused and lime.results[0].attributions == failed.results[1].attributions
+    assert not (await server.explanations.Explain(explain_request("saliency"))).reused
+
+
+async def test_nothing_is_reused_for_predictions_of_another_version(
+    server: Server, worker: HandWorker
+) -> None:
+    await _work_off(server, worker, "lime")
+    asked = await server.explanations.Explain(explain_request("lime", "saliency"))
+    worker.weights = records.weights("2", "other weights")
+    attempt = worker.claim(_id(asked))
+    assert attempt and worker.predict(_id(asked), attempt)
+    assert worker.claim(_id(asked), 0) == 1
+
+
+async def test_a_deleted_explanation_answers_nobody(server: Server, worker: HandWorker) -> None:
+    first = await _work_off(server, worker, "lime")
+    await server.explanations.DeleteExplanation(DeleteExplanationRequest(name=first.name))
+    assert not (await server.explanations.Explain(explain_request("lime"))).reused
 
 
 def test_a_reused_answer_is_kept_for_as_long_as_it_was_asked_for(worker: HandWorker) -> None:
@@ -276,3 +383,6 @@ def test_an_answer_that_is_too_old_is_not_reused(worker: HandWorker) -> None:
     worker.create("a", question="q")
     worker.work_off("a")
     assert worker.create("b", question="q", max_reuse_age_ms=0) == ("created", "b")
+    attempt = worker.claim("b")
+    assert attempt and worker.predict("b", attempt)
+    assert worker.claim("b", 0) == 1

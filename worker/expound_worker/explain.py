@@ -71,8 +71,8 @@ def run(images: Sequence[Images], models: Registry, hand_out: HandOut, give_way:
     if others:
         offers = [explanation.unit.offering(others) for explanation in explanations]
         for explanation, offered in zip(explanations, _send(store, unsent, offers), strict=True):
-            for index in others if offered else ():
-                hand_out(explanation.unit.explanation_id, index)
+            for index in offered:
+                hand_out(explanation.unit.explanation_id, int(index))
         unsent = []
     for index, name in enumerate(names):
         if name not in GRADIENT_METHODS:

@@ -67,10 +67,9 @@ class Unit:
 
     def write_progress(self, progressed: explanation_pb2.MethodProgressed) -> None:
         """Writes how far the method is; the record keeps it without its maps. Raises Stopped."""
-        payload = progressed.SerializeToString()
+        whole = progressed.SerializeToString()
         progressed.ClearField("partials")
-        kept = progressed.SerializeToString()
-        call = self._call("write", "progress", payload, f"{self.name}:progress", kept)
+        call = self._call("progress", whole, progressed.SerializeToString())
         if not self.store.run_all([call])[0]:
             raise Stopped
 
@@ -126,11 +125,13 @@ class Unit:
         predictions: Sequence[explanation_pb2.Prediction],
         provenance: explanation_pb2.Provenance,
     ) -> Call:
-        """Writes what the model says."""
+        """Writes what the model says; this is the unit ``explain``.
+
+        Methods that another explanation has answered end by that, and are no longer to be claimed.
+        """
         payload = explanation_pb2.PredictionsReady(predictions=predictions).SerializeToString()
-        made_of = provenance.SerializeToString()
-        return self._call("write", "predictions", payload, "predictions", payload,
-                          "provenance", made_of, "made_with", _weights(provenance))  # fmt: skip
+        made_of = (provenance.SerializeToString(), _weights(provenance))
+        return Call("predict", (self.explanation_id, self.attempt, payload, *made_of))
 
     def succeeding(self, result: explanation_pb2.MethodResult | None = None) -> Call:
         """Ends the unit well; the result is left without its tensors."""

@@ -20,7 +20,7 @@ _KEY_WIDTH = len("integrated_gradients")
 def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
     """One line a map: what was explained, what it cost, and how far it can be trusted."""
     table = Table(
-        title=f"{result.model}: {result.name}" + (" (answered before)" if result.reused else ""),
+        title=f"{result.model}: {result.name}{_answered_before(result)}",
         title_justify="left",
         box=SIMPLE_HEAD,
         padding=(0, 1, 0, 0),
@@ -45,6 +45,13 @@ def result_table(result: ExplanationResult, images: Sequence[str]) -> Table:
                 _folded(key), Text(method.state.lower(), "red"), "", "", seconds(method.duration_s)
             )
     return table
+
+
+def _answered_before(result: ExplanationResult) -> str:
+    if result.reused:
+        return " (answered before)"
+    reused = [key for key, method in result.methods.items() if method.reused]
+    return f" (answered before: {', '.join(reused)})" if reused else ""
 
 
 def warnings(result: ExplanationResult, images: Sequence[str]) -> list[str]:

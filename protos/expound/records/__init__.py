@@ -17,7 +17,8 @@ Keys, all under ``expound:``
 ``explanation:ID:checkpoint:N`` string what a later attempt at method N needs to go on
 ``explanation:ID:events``   stream   the events; an entry's id is ``SEQUENCE-0``
 ``explanation:ID:followers`` set     ids of those that wait for its answer to the same question
-``question:TENANT:DIGEST``  string   ``ID`` of the newest that answers it, or will
+``answer:TENANT:DIGEST``    string   ``ID N`` of the method that has answered a question last
+``question:TENANT:DIGEST``  string   ``ID`` of the newest that works on all of these questions
 ``request:TENANT:REQUEST_ID`` string ``ID HASH`` of the request that used this id first
 ``index:TENANT``            zset     ids of a tenant's explanations, by time of creation
 ``open:TENANT``             zset     those of them that have not ended, by the time at which they
@@ -50,10 +51,12 @@ Fields of a record: ``tenant``, ``pool``, ``model``, ``group``, ``request`` (ser
 without inputs), ``state``, ``error``, ``sequence``, ``methods`` and ``inputs`` (how many), ``open``
 (methods not ended), ``create_time``, ``end_time``, ``deadline``, ``expire_time`` (microseconds),
 ``predictions`` (serialised ``PredictionsReady``), ``provenance`` (serialised), ``weights`` (asked
-of), ``made_with`` (the weights that predicted), ``reused`` (1 where another explanation gave the
-answer), ``question`` (its digest, where ``question:TENANT:DIGEST`` was made to name it),
+of), ``made_with`` (the weights that predicted), ``reused`` (1 where others gave all of its
+answer), ``question`` (of all its methods, where ``question:TENANT:DIGEST`` was made to name it),
+``reuse_since`` (how new an answer to one of its questions has to be, where it may have any),
 ``metered`` (1 where its bytes count), ``waiting`` (the server where a caller waits for the answer,
 if one does), and per unit U:
+``U:question`` (the digest of what method U asks), ``U:reused`` (1 where another one's answered),
 ``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
 ``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps), ``U:summary`` (serialised ``MethodResult``

@@ -5,15 +5,15 @@
 --   group      what it can run with as one batch; "" for one that runs alone
 --   lasting    whether its gradient work lasts
 --   weights    what it is asked of, as `expound.records.weights` names it
---   question   digest of what it asks; "" for one that is to be worked on anew
---   max_reuse_age_us   how old an answer to the question may be
+--   questions  digest of what each of its methods asks; none for one that is to be worked on anew
+--   max_reuse_age_us   how old an answer to these may be
 --   waiting    the server where its caller waits; "" where none does
 --   max_waiting   how much may wait in the pool; 0 for any
 --   requests_in_flight, images_per_minute, stored_bytes   limits of the tenant; 0 for none
 -- Gives
 --   {"created", id, 1}, or 0 for 1 where it needs no ticket: the one of its group that waits does for it
 --     too, or it waits for another's answer
---   {"reused", id, 0, {HASH, RESULTS}} when it has got an answer
+--   {"reused", id, 0, {HASH, RESULTS}} when it has got the answers that there were to its questions
 --   {"existing", id, 0} or {"conflict", id, 0} of the request that used the request id before
 --   {"refused", limit, µs} with the limit, as it is called above, or "waiting"; and after how long to
 --     try again, 0 for never
@@ -26,7 +26,9 @@ local key, open, images = record_key(id), open_key(tenant), PREFIX .. 'images:' 
 local used_key = request_key(tenant, asked.request_id)
 local created = now_us()
 local expires, deadline = created + asked.ttl_us, created + asked.timeout_us
+local reuse_since = created - asked.max_reuse_age_us
 local group = asked.group ~= '' and asked.group or 'alone:' .. id
+local question = asked.questions[1] and redis.sha1hex(table.concat(asked.questions))
 local queue = asked.lasting and lasting_queue(asked.pool) or asked.pool
 local inputs = #ARGV - FIRST_INPUT + 1
 
@@ -105,6 +107,12 @@ local function store()
   for method = 0, asked.methods - 1 do
     redis.call('HSET', key, method .. ':state', PENDING, method .. ':attempt', 0)
   end
+  if question then
+    redis.call('HSET', key, 'question', question, 'reuse_since', integer(reuse_since))
+    for method, asks in ipairs(asked.questions) do
+      redis.call('HSET', key, integer(method - 1) .. ':question', asks)
+    end
+  end
   keep(key, expires)
   for input = 0, inputs - 1 do
     local input_key = key .. ':input:' .. integer(input)
@@ -121,16 +129,22 @@ local function store()
   add_event(id, 'kind', 'state', 'state', PENDING, 'error', '')
 end
 
--- Another explanation that answers the same question, or will, if there is one.
+-- The methods that have answered all of its questions; nil where one has no answer.
+local function find_answers()
+  local answers = {}
+  for index, asks in ipairs(asked.questions) do
+    answers[index] = find_answer(tenant, asks, reuse_since)
+    if not answers[index] then
+      return nil
+    end
+  end
+  return answers[1] and answers
+end
+
+-- Another explanation that works on the same questions, if there is one.
 local function find_source()
-  local source = asked.question ~= '' and redis.call('GET', question_key(tenant, asked.question))
-  local found = source and redis.call('HMGET', record_key(source), 'state', 'end_time')
-  if not found or not found[1] then
-    return nil
-  end
-  if is_open(found[1]) or has_answer(source) and found[2] + asked.max_reuse_age_us >= created then
-    return source, found[1]
-  end
+  local source = question and redis.call('GET', question_key(tenant, question))
+  return source and is_open(redis.call('HGET', record_key(source), 'state')) and source
 end
 
 local existing = find_existing()
@@ -142,9 +156,9 @@ if refused then
   return refused
 end
 store()
-local source, source_state = find_source()
-if source_state == SUCCEEDED then
-  answer_as(id, source)
+local answers = find_answers()
+if answers then
+  answer_as(id, answers)
   return {'reused', id, 0, answer(id)}
 end
 local ends = math.min(deadline, expires)
@@ -154,14 +168,14 @@ redis.call('ZADD', PREFIX .. 'deadlines', integer(ends), id)
 if asked.waiting ~= '' then
   redis.call('HSET', key, 'waiting', asked.waiting)
 end
+local source = find_source()
 if source then
   follow(id, source)
   return {'created', id, 0}
 end
-if asked.question ~= '' then
-  redis.call('HSET', key, 'question', asked.question)
-  redis.call('SET', question_key(tenant, asked.question), id)
-  keep(question_key(tenant, asked.question), expires)
+if question then
+  redis.call('SET', question_key(tenant, question), id)
+  keep(question_key(tenant, question), expires)
 end
 ready(id)
 lease(id, 'explain', LEASE_US)

@@ -26,13 +26,11 @@ if result ~= '' then
   store_bytes(id, #result)
   redis.call('HSET', key, unit .. ':summary', summary)
 end
-if end_method(id, unit, state, error) == 0 then
-  for method = 0, redis.call('HGET', key, 'methods') - 1 do
-    if redis.call('HGET', key, method .. ':state') == FAILED then
-      end_whole(id, FAILED, redis.call('HGET', key, method .. ':error'))
-      return 1
-    end
-  end
-  end_whole(id, SUCCEEDED, '')
+local open = end_method(id, unit, state, error)
+if state == SUCCEEDED then
+  share_answer(id, unit)
+end
+if open == 0 then
+  end_by_methods(id)
 end
 return 1

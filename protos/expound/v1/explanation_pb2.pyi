@@ -158,10 +158,10 @@ class ExplainRequest(_message.Message):
     as too few segments.
     """
     fresh: _builtins.bool
-    """Works on it anew, even where the same question has been answered. Else the answer to an
-    equal request of the same tenant, with the same inputs on the same weights, is given again,
-    where it succeeded and is no older than the server allows, or waited for while it is being
-    made. Equal are requests that differ in nothing but `request_id`, `wait`, `timeout` and `ttl`.
+    """Works on it anew, even where the same question has been answered. Else the result of each
+    method that has answered the same tenant's same question is given again, where it is no older
+    than the server allows: the same parameters, inputs, target, seed and output options, on the
+    same weights. The answer to a request with equal methods that is being made is waited for.
     """
     deterministic: _builtins.bool
     """Never shares a batch with other requests, so that it gives the same bytes whenever the same
@@ -407,8 +407,8 @@ class Explanation(_message.Message):
     sequence: _builtins.int
     """Sequence number of its newest event."""
     reused: _builtins.bool
-    """Whether the answer is that of an earlier explanation to the same question, and no worker has
-    worked for it. What is said of attempts, workers and start times is that one's.
+    """Whether all of the answer is that of earlier explanations to the same questions, and no worker
+    has worked for it. What is said of attempts, workers and times of methods is theirs.
     """
     @_builtins.property
     def request(self) -> Global___ExplainRequest:
@@ -541,6 +541,7 @@ class MethodResult(_message.Message):
     ATTEMPT_FIELD_NUMBER: _builtins.int
     START_TIME_FIELD_NUMBER: _builtins.int
     END_TIME_FIELD_NUMBER: _builtins.int
+    REUSED_FIELD_NUMBER: _builtins.int
     key: _builtins.str
     """Key of the method in the request."""
     method: _builtins.str
@@ -549,6 +550,10 @@ class MethodResult(_message.Message):
     """State of this method."""
     attempt: _builtins.int
     """Number of times a worker took it, from 1; 0 before."""
+    reused: _builtins.bool
+    """Whether it is the answer of an earlier explanation to the same question: the same method with
+    the same parameters, inputs, target, seed and output options, on the same weights.
+    """
     @_builtins.property
     def error(self) -> _status_pb2.Status:
         """Why it failed, when it did; its `ErrorInfo` holds the reason."""
@@ -581,10 +586,11 @@ class MethodResult(_message.Message):
         attempt: _builtins.int = ...,
         start_time: _timestamp_pb2.Timestamp | None = ...,
         end_time: _timestamp_pb2.Timestamp | None = ...,
+        reused: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "error", b"error", "progress", b"progress", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attributions", b"attributions", "end_time", b"end_time", "error", b"error", "key", b"key", "method", b"method", "progress", b"progress", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempt", b"attempt", "attributions", b"attributions", "end_time", b"end_time", "error", b"error", "key", b"key", "method", b"method", "progress", b"progress", "reused", b"reused", "start_time", b"start_time", "state", b"state"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

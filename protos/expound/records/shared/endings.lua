@@ -4,6 +4,7 @@ local function close(id, state, error)
   local key = record_key(id)
   local record = redis.call('HMGET', key, 'tenant', 'expire_time')
   unlease(id, 'explain')
+  unask(id)
   redis.call('ZREM', open_key(record[1]), id)
   redis.call('HSET', key, 'state', state, 'error', error, 'end_time', integer(now_us()))
   -- The next thing that happens to it is that it expires.
@@ -13,35 +14,41 @@ end
 
 local COPIED = {'attempt', 'worker', 'start_time', 'end_time', 'progress', 'summary'}
 
--- Gives an explanation of which nothing has begun the answer of another one; rings for nobody.
-local function answer_as(id, source)
-  local key, from = record_key(id), record_key(source)
-  local made = redis.call('HMGET', from, 'predictions', 'provenance', 'methods', 'made_with')
-  local expires, bytes = redis.call('HGET', key, 'expire_time'), 0
-  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'made_with', made[4], 'reused', 1,
-    'explain:state', SUCCEEDED, 'open', 0)
-  add_event(id, 'kind', 'predictions', 'payload', made[1])
-  for method = 0, made[3] - 1 do
-    local unit = integer(method)
-    local result, names = key .. ':result:' .. unit, {}
-    for index, name in ipairs(COPIED) do
-      names[index] = unit .. ':' .. name
-    end
-    local ended = {unit .. ':state', SUCCEEDED, unit .. ':error', ''}
-    local values = redis.call('HMGET', from, unpack(names))
-    for index, name in ipairs(names) do
-      if values[index] then
-        ended[#ended + 1] = name
-        ended[#ended + 1] = values[index]
-      end
-    end
-    redis.call('HSET', key, unpack(ended))
-    redis.call('COPY', from .. ':result:' .. unit, result, 'REPLACE')
-    keep(result, expires)
-    bytes = bytes + redis.call('STRLEN', result)
-    add_event(id, 'kind', 'method', 'unit', unit, 'state', SUCCEEDED, 'error', '', 'attempt', values[1])
+-- Ends a method that nobody has begun with the result of another one, {ID, UNIT}; gives how many are
+-- still open. Rings for nobody.
+local function end_method_as(id, unit, source)
+  local key, from, from_unit = record_key(id), record_key(source[1]), source[2]
+  local result, names = key .. ':result:' .. unit, {}
+  for index, name in ipairs(COPIED) do
+    names[index] = from_unit .. ':' .. name
   end
-  store_bytes(id, bytes)
+  local ended = {unit .. ':state', SUCCEEDED, unit .. ':error', '', unit .. ':reused', 1}
+  local values = redis.call('HMGET', from, unpack(names))
+  for index, name in ipairs(COPIED) do
+    if values[index] then
+      ended[#ended + 1] = unit .. ':' .. name
+      ended[#ended + 1] = values[index]
+    end
+  end
+  redis.call('HSET', key, unpack(ended))
+  redis.call('COPY', from .. ':result:' .. from_unit, result, 'REPLACE')
+  keep(result, redis.call('HGET', key, 'expire_time'))
+  store_bytes(id, redis.call('STRLEN', result))
+  add_event(id, 'kind', 'method', 'unit', unit, 'state', SUCCEEDED, 'error', '', 'attempt', values[1])
+  return redis.call('HINCRBY', key, 'open', -1)
+end
+
+-- Gives an explanation of which nothing has begun the answers of other methods, a source {ID, UNIT} each
+-- of its own; rings for nobody.
+local function answer_as(id, sources)
+  local key = record_key(id)
+  local made = redis.call('HMGET', record_key(sources[1][1]), 'predictions', 'provenance', 'made_with')
+  redis.call('HSET', key, 'predictions', made[1], 'provenance', made[2], 'made_with', made[3], 'reused', 1,
+    'explain:state', SUCCEEDED)
+  add_event(id, 'kind', 'predictions', 'payload', made[1])
+  for index, source in ipairs(sources) do
+    end_method_as(id, integer(index - 1), source)
+  end
   close(id, SUCCEEDED, '')
 end
 
@@ -53,14 +60,30 @@ local function end_whole(id, state, error)
   end
   close(id, state, error)
   ring(id, state)
-  if not has_answer(id) then
+  if state ~= SUCCEEDED or not is_to_the_point(id) then
     release_followers(id)
     return
   end
+  local sources = {}
+  for method = 0, redis.call('HGET', record_key(id), 'methods') - 1 do
+    sources[method + 1] = {id, integer(method)}
+  end
   for _, follower in ipairs(followers_of(id)) do
-    answer_as(follower, id)
+    answer_as(follower, sources)
     ring(follower, SUCCEEDED)
   end
+end
+
+-- Ends an explanation of which all methods have ended.
+local function end_by_methods(id)
+  local key = record_key(id)
+  for method = 0, redis.call('HGET', key, 'methods') - 1 do
+    if redis.call('HGET', key, method .. ':state') == FAILED then
+      end_whole(id, FAILED, redis.call('HGET', key, method .. ':error'))
+      return
+    end
+  end
+  end_whole(id, SUCCEEDED, '')
 end
 
 local function end_method(id, unit, state, error)
