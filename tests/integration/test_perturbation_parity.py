@@ -132,7 +132,7 @@ def test_feature_ablation_equals_captums(client: Client, name: str) -> None:
         image,
         baselines=black,
         target=ours.target.index,
-        feature_mask=torch.from_numpy(segments).long()[None, None],
+        feature_mask=torch.tensor(segments).long()[None, None],
     )
     same(ours.values, expected[0, 0], ROUNDING)
 

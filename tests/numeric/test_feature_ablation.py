@@ -54,7 +54,7 @@ def test_values_equal_captums(
             thumbnail[None],
             baselines=baseline[None],
             target=target,
-            feature_mask=torch.from_numpy(answer.segments).long()[None, None],
+            feature_mask=torch.tensor(answer.segments).long()[None, None],
         )
         for channel in expected[0]:
             assert np.allclose(answer.values, channel, atol=1e-6)
@@ -69,7 +69,7 @@ def test_values_equal_captums_on_efficientnet(efficientnet: Model, photo: Tensor
     expected = captum.attr.FeatureAblation(lambda x: probabilities(efficientnet, x)).attribute(
         photo[None],
         target=281,
-        feature_mask=torch.from_numpy(answer.segments).long()[None, None],
+        feature_mask=torch.tensor(answer.segments).long()[None, None],
         perturbations_per_eval=9,
     )
     assert np.allclose(answer.values, expected[0, 0], atol=1e-6)

@@ -1,6 +1,8 @@
 """Segmentations cut every picture into a sensible number of segments, or say why not."""
 
+import dataclasses
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -44,6 +46,29 @@ def pictures(height: int, width: int) -> dict[str, NDArray[np.float64]]:
         "black": np.zeros((height, width, 3)),
         "noise": np.random.default_rng(0).random((height, width, 3)),
     }
+
+
+def test_a_picture_is_cut_once_however_many_ask_at_a_time() -> None:
+    model = preprocessing(64, 48)
+    image = normalized(pictures(64, 48)["photo"], model)
+    slic = resolved(m.Segmentation(slic=m.SlicSegmentation()))
+    with ThreadPoolExecutor(4) as pool:
+        first, *others = pool.map(lambda _: segment(slic, model, image.clone(), 0), range(4))
+    assert all(other is first for other in others)
+    with pytest.raises(ValueError, match="read-only"):
+        first[0, 0] = 1
+
+    brighter, other_units = image.clone(), dataclasses.replace(model, std=(0.5, 0.5, 0.5))
+    brighter[0, 0, 0] += 0.1
+    finer = m.Segmentation()
+    finer.CopyFrom(slic)
+    finer.slic.n_segments += 10
+    turned = image.reshape(3, 48, 64)
+    assert segment(slic, model, brighter, 0) is not first
+    assert segment(slic, other_units, image, 0) is not first
+    assert segment(slic, model, image, 1) is not first
+    assert segment(slic, model, turned, 0).shape == (48, 64)
+    assert segment(finer, model, image, 0).max() > first.max()
 
 
 def assert_contiguous(segments: NDArray[np.int32], height: int, width: int) -> None:

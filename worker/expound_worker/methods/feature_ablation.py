@@ -51,7 +51,7 @@ class FeatureAblation(PerturbationMethod):
         """Explains one input, as `PerturbationMethod.attribute` says."""
         segments = segment(parameters.segmentation, model.preprocessing, image, seed)
         baseline = make_baseline(parameters.baseline, model.preprocessing, image, seed, segments)
-        on_device = torch.from_numpy(segments).to(image.device)
+        on_device = torch.tensor(segments, device=image.device)
 
         def all_but(replaced: NDArray[np.int32]) -> Tensor:
             return on_device != torch.from_numpy(replaced).to(image.device)[:, None, None]

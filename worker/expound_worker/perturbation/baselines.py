@@ -114,7 +114,7 @@ def _segment_means(image: Tensor, segments: NDArray[np.int32] | None, field: str
             "noise or tensor",
             field=f"{field}.segment_mean",
         )
-    index = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
+    index = torch.tensor(segments.ravel(), dtype=torch.long, device=image.device)
     sizes = torch.bincount(index).double()
     sums = torch.zeros(len(image), len(sizes), dtype=torch.float64, device=image.device)
     sums.index_add_(1, index, image.flatten(1).double())

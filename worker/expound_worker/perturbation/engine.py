@@ -124,7 +124,7 @@ class Scorer(PlanScorer):
         super().__init__(model, image, baseline, self._kept_pixels, targets)
         self.segments = segments
         self.segment_count = int(segments.max()) + 1
-        self._pixel_segments = torch.from_numpy(segments.ravel()).to(image.device, torch.long)
+        self._pixel_segments = torch.tensor(segments.ravel(), dtype=torch.long, device=image.device)
 
     def _kept_pixels(self, masks: NDArray[np.bool_]) -> Tensor:
         """(n, H, W) masks of pixels."""

@@ -1,8 +1,11 @@
 """Segmentations: how an image is cut into the segments that are kept or taken away."""
 
+import hashlib
 from collections.abc import Callable
+from threading import Condition
 
 import numpy as np
+from cachetools import LRUCache, cached
 from numpy.typing import NDArray
 from skimage.segmentation import felzenszwalb, quickshift, slic
 from torch import Tensor
@@ -19,12 +22,31 @@ MIN_SEGMENTS = 4
 _MAX_COMPACTNESS = 1000.0
 _FINEST = 32
 """Cells along a side of the finest grid."""
+_KEPT_BYTES = 64 * 1024 * 1024
+"""What the segments of the last pictures may take."""
 
 
+def _digest(
+    segmentation: method_pb2.Segmentation, preprocessing: Preprocessing, image: Tensor, seed: int
+) -> bytes:
+    digest = hashlib.sha256(segmentation.SerializeToString(deterministic=True))
+    seen = (tuple(image.shape), preprocessing.mean, preprocessing.std, seed)
+    digest.update(repr(seen).encode())
+    digest.update(image.detach().cpu().numpy().tobytes())
+    return digest.digest()
+
+
+@cached(
+    LRUCache[bytes, NDArray[np.int32]](_KEPT_BYTES, getsizeof=lambda segments: segments.nbytes),
+    key=_digest,
+    condition=Condition(),
+)
 def segment(
     segmentation: method_pb2.Segmentation, preprocessing: Preprocessing, image: Tensor, seed: int
 ) -> NDArray[np.int32]:
     """Cuts an image, seen as the model sees it, into segments.
+
+    Methods that ask for the same of the same picture share what the first of them finds.
 
     Args:
         segmentation: which algorithm, its defaults filled in.
@@ -33,7 +55,7 @@ def segment(
         seed: seed of the algorithms that break ties at random.
 
     Returns:
-        (H, W) segment of each pixel: 0 to M - 1, every one of them present.
+        (H, W) segment of each pixel: 0 to M - 1, every one of them present. Read-only.
 
     Raises:
         MethodError: the segmentation does not fit the image, or finds fewer than `MIN_SEGMENTS`.
@@ -59,6 +81,7 @@ def segment(
     values, inverse = np.unique(labels, return_inverse=True)
     _check_count(algorithm, len(values), height, width)
     segments: NDArray[np.int32] = inverse.reshape(height, width).astype(np.int32)
+    segments.setflags(write=False)
     return segments
 
 
