@@ -613,13 +613,15 @@ class PartitionShap(Method):
     """Owen values over a hierarchy of segments (as shap's PartitionExplainer).
 
     The hierarchy halves the segments along their longer side, and evaluations are spent where the
-    score changes most. Nothing in it is drawn at random, and so it has no standard errors. Values
-    (H, W). Cost: up to `n_samples` evaluations.
+    score changes most. Nothing in it is drawn at random: its standard errors are those of groups
+    that are not divided yet. Values (H, W). Cost: up to `n_samples` evaluations.
 
     Attributes:
         n_samples: Limit of evaluations. From 10 to 100000 evaluations.
         segmentation: The finest parts. Absent: a grid of up to 32x32.
         baseline: What a missing part shows.
+        max_standard_error: Stops when the largest standard error of a value is at most this.
+            Absent: `n_samples` are run. In units of the explained probability. Above 0 to 1.
         max_seconds: Stops when an input has taken so long and has a map; a warning then says
             so. Absent: there is no such limit. Above 0 to 86400 seconds.
     """
@@ -630,6 +632,7 @@ class PartitionShap(Method):
     n_samples: int = 500
     segmentation: Segmentation | None = None
     baseline: Baseline = ZeroBaseline()
+    max_standard_error: float | None = None
     max_seconds: float | None = None
 
 

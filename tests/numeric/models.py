@@ -63,10 +63,10 @@ def efficientnet_lite0() -> Model:
     return make_model(build(), preprocessing, batch_size=16)
 
 
-def cifar_net() -> Model:
+def cifar_net(seed: int = 0) -> Model:
     """The network of the Captum tutorial, on 32x32 images, with random weights from a seed."""
     with torch.random.fork_rng():
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         module = nn.Sequential(Cifar(), Sharpen())
     preprocessing = Preprocessing(
         input_shape=(3, 32, 32), resize=None, mean=(0.5,) * 3, std=(0.5,) * 3

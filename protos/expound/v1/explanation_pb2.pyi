@@ -727,11 +727,12 @@ class Attribution(_message.Message):
     @_builtins.property
     def standard_errors(self) -> _tensor_pb2.Tensor:
         """Standard error of every weight, FLOAT64 (number of segments): 1.96 of them to both sides hold
-        the weight that all evaluations there are would give in about 95 % of the cases; in fewer
+        the weight that all evaluations there are would give in about 95 % of the cases. In fewer
         with less than 3 evaluations a segment, and where the probabilities of image and baseline
-        are both near 0 or both near 1. PermutationSHAP, and LIME and KernelSHAP, sampled as
-        they are by default, have a warning with less than 2, and where both are within 0.01. Absent
-        for methods that have none, and where there are too few evaluations to tell.
+        are both near 0 or both near 1, PartitionSHAP aside: PermutationSHAP, and LIME and
+        KernelSHAP, sampled as they are by default, have a warning with less than 2, and where both
+        are within 0.01. In more, of PartitionSHAP, with hundreds of segments and on trained networks.
+        Absent for methods that have none, and where there are too few evaluations to tell.
         """
 
     @_builtins.property

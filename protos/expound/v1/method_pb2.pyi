@@ -1710,8 +1710,8 @@ Global___KernelShap: _TypeAlias = KernelShap  # noqa: Y015
 class PartitionShap(_message.Message):
     """Owen values over a hierarchy of segments (as shap's PartitionExplainer). The hierarchy halves the
     segments along their longer side, and evaluations are spent where the score changes most. Nothing
-    in it is drawn at random, and so it has no standard errors. Values (H, W). Cost: up to
-    `n_samples` evaluations.
+    in it is drawn at random: its standard errors are those of groups that are not divided yet.
+    Values (H, W). Cost: up to `n_samples` evaluations.
     """
 
     DESCRIPTOR: _descriptor.Descriptor
@@ -1719,9 +1719,14 @@ class PartitionShap(_message.Message):
     N_SAMPLES_FIELD_NUMBER: _builtins.int
     SEGMENTATION_FIELD_NUMBER: _builtins.int
     BASELINE_FIELD_NUMBER: _builtins.int
+    MAX_STANDARD_ERROR_FIELD_NUMBER: _builtins.int
     MAX_SECONDS_FIELD_NUMBER: _builtins.int
     n_samples: _builtins.int
     """Limit of evaluations."""
+    max_standard_error: _builtins.float
+    """Stops when the largest standard error of a value is at most this. Absent: `n_samples` are
+    run. In units of the explained probability.
+    """
     max_seconds: _builtins.float
     """Stops when an input has taken so long and has a map; a warning then says so. Absent: there is
     no such limit.
@@ -1740,18 +1745,23 @@ class PartitionShap(_message.Message):
         n_samples: _builtins.int | None = ...,
         segmentation: Global___Segmentation | None = ...,
         baseline: Global___Baseline | None = ...,
+        max_standard_error: _builtins.float | None = ...,
         max_seconds: _builtins.float | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds", "_max_standard_error", b"_max_standard_error", "_n_samples", b"_n_samples", "baseline", b"baseline", "max_seconds", b"max_seconds", "max_standard_error", b"max_standard_error", "n_samples", b"n_samples", "segmentation", b"segmentation"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__max_seconds: _TypeAlias = _typing.Literal["max_seconds"]  # noqa: Y015
     _WhichOneofArgType__max_seconds: _TypeAlias = _typing.Literal["_max_seconds", b"_max_seconds"]  # noqa: Y015
+    _WhichOneofReturnType__max_standard_error: _TypeAlias = _typing.Literal["max_standard_error"]  # noqa: Y015
+    _WhichOneofArgType__max_standard_error: _TypeAlias = _typing.Literal["_max_standard_error", b"_max_standard_error"]  # noqa: Y015
     _WhichOneofReturnType__n_samples: _TypeAlias = _typing.Literal["n_samples"]  # noqa: Y015
     _WhichOneofArgType__n_samples: _TypeAlias = _typing.Literal["_n_samples", b"_n_samples"]  # noqa: Y015
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__max_seconds) -> _WhichOneofReturnType__max_seconds | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__max_standard_error) -> _WhichOneofReturnType__max_standard_error | None: ...
     @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__n_samples) -> _WhichOneofReturnType__n_samples | None: ...
 

@@ -18,7 +18,7 @@ from expound_worker.perturbation.engine import (
     prepare,
     refusal_of_one_class,
 )
-from expound_worker.perturbation.hierarchy import halving_tree
+from expound_worker.perturbation.hierarchy import context_counts, halving_tree
 from expound_worker.perturbation.owen import OwenValues
 from expound_worker.perturbation.segmentations import finest_grid
 
@@ -36,8 +36,9 @@ class PartitionShap(PerturbationMethod):
     equally. The hierarchy halves groups along their longer side (`halving_tree`).
 
     Values (H, W): each pixel has its segment's value. The segments' values sum to the score minus
-    the baseline's, and `convergence_delta` is what is left. They have no standard error: chance
-    only decides between groups of equal value.
+    the baseline's, and `convergence_delta` is what is left. Standard errors say how far they may be
+    from those with all groups divided (`OwenErrors`); chance only decides between groups of equal
+    value. They are 0 when all are divided.
 
     Cost: up to `n_samples` evaluations, those of the image and the baseline among them; fewer when
     all groups are divided.
@@ -75,7 +76,12 @@ def _run(scorer: Scorer, n_samples: int, seed: int, report: Report, limits: Limi
     owen = OwenValues(linkage, ends, seed)
 
     def answers() -> list[Answer]:
-        return additive_answers(owen.values(), ends, scorer.evaluations, scorer.segments)
+        done, errors = scorer.evaluations, owen.standard_errors()
+        return additive_answers(owen.values(), ends, done, scorer.segments, errors)
+
+    def largest_error() -> float | None:
+        errors = owen.standard_errors()
+        return None if errors is None else float(errors.max())
 
     budget = _even(n_samples)
     total = min(budget, len(ends) + _full_cost(linkage))
@@ -85,7 +91,7 @@ def _run(scorer: Scorer, n_samples: int, seed: int, report: Report, limits: Limi
             owen.add(scores)
             done = scorer.evaluations
             report(done, total, answers)
-            reason = limits.reached(lambda: None, time.monotonic() - started_s)
+            reason = limits.reached(largest_error, time.monotonic() - started_s)
             if reason is not None and _SMALLEST_ROUND <= done < total:
                 return early_end(answers(), done, total, reason)
     return answers()
@@ -103,8 +109,4 @@ def _even(budget: int) -> int:
 
 def _full_cost(linkage: NDArray[np.float64]) -> int:
     """Evaluations after which every group is divided: a pair for each of its contexts."""
-    count = len(linkage) + 1
-    contexts = np.ones(2 * count - 1)
-    for row in range(len(linkage) - 1, -1, -1):
-        contexts[linkage[row, :2].astype(int)] = 2 * contexts[count + row]
-    return int(min(2 * contexts[count:].sum(), np.iinfo(np.int64).max))
+    return int(min(2 * context_counts(linkage).sum(), np.iinfo(np.int64).max))

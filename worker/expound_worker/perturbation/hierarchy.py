@@ -43,6 +43,19 @@ def halving_tree(segments: NDArray[np.int32]) -> NDArray[np.float64]:
     return linkage
 
 
+def context_counts(linkage: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(M - 1,) in how many contexts each group joins: with and without each group beside its own.
+
+    Args:
+        linkage: (M - 1, 4) the hierarchy, in SciPy's form.
+    """
+    count = len(linkage) + 1
+    contexts = np.ones(2 * count - 1)
+    for row in range(len(linkage) - 1, -1, -1):
+        contexts[linkage[row, :2].astype(int)] = 2 * contexts[count + row]
+    return contexts[count:]
+
+
 def _halves(
     centroids: NDArray[np.float64], group: NDArray[np.int64], sizes: NDArray[np.int64]
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from expound_worker.perturbation.owen_errors import OwenErrors
+
 
 class _Group(NamedTuple):
     """A group of segments that joins a context.
@@ -57,6 +59,7 @@ class OwenValues:
         self._asked: deque[_Group] = deque()
         self._alone = np.zeros((self._count, ends.shape[1]))
         self._unpaired = np.empty((0, ends.shape[1]))
+        self._errors = OwenErrors(linkage, ends.shape[1])
         nothing = np.zeros(self._count, dtype=bool)
         self._put([_Group(2 * self._count - 2, nothing, ends[0], ends[1], 1.0)])
 
@@ -91,11 +94,17 @@ class OwenValues:
             values[self._members(group.node)] += group.value / self._sizes[group.node]
         return values
 
+    def standard_errors(self) -> NDArray[np.float64] | None:
+        """(M, T) standard error of each value; None while no group is divided."""
+        return self._errors()
+
     def _divided(
         self, group: _Group, with_left: NDArray[np.float64], with_right: NDArray[np.float64]
     ) -> list[_Group]:
         left, right = self._halves_of(group)
         context, weight = group.context, group.weight / 2
+        of_left = (with_left - group.before + group.after - with_right) / 2
+        self._errors.add(group.node - self._count, of_left, group.after - group.before)
         return [
             _Group(left, context, group.before, with_left, weight),
             _Group(right, context, group.before, with_right, weight),
