@@ -12,6 +12,7 @@ from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from expound_worker.perturbation.hierarchy import halving_tree
 from expound_worker.perturbation.owen import OwenValues
+from expound_worker.perturbation.owen_errors import OwenErrors
 from tests.numeric.models import Reports, cat, cifar_net, ignore, resolved, with_module
 
 NETWORKS = 100
@@ -93,7 +94,7 @@ def test_standard_errors_of_a_target_are_its_own(cifar: Model, thumbnail: Tensor
 
 def divided(values: NDArray[np.float64], rounds: int) -> OwenValues:
     """Owen values of the game that adds up the (M,) values, after some pairs of evaluations."""
-    linkage = halving_tree(np.arange(len(values), dtype=np.int32).reshape(1, -1))
+    linkage = halving_tree(np.arange(len(values), dtype=np.int32)[None])
     owen = OwenValues(linkage, np.array([[0.0], [values.sum()]]), 0)
     for _ in range(rounds):
         owen.add(owen.next_masks(2) @ values[:, None])
@@ -110,6 +111,45 @@ def test_standard_errors_are_in_units_of_the_score() -> None:
     once, thousandfold = (divided(scale * values, 10).standard_errors() for scale in (1, 1000))
     assert once is not None and thousandfold is not None
     assert np.allclose(thousandfold, 1000 * once)
+
+
+def test_contexts_that_agree_are_trusted_as_they_do() -> None:
+    """In games that add up they are all alike, which is seen where a group has several."""
+    within = []
+    for seed in range(100):
+        values = np.random.default_rng(seed).standard_normal(36)
+        owen = divided(values, 150)
+        errors = owen.standard_errors()
+        assert errors is not None
+        misses = np.abs(owen.values()[:, 0] - values)
+        within.append(misses[errors[:, 0] > 0] < 1.96 * errors[errors > 0])
+    assert 0.92 < np.concatenate(within).mean() < 0.98
+
+
+def test_share_that_contexts_have_in_common_is_that_of_groups_with_several() -> None:
+    """By hand: of two pairs, one is divided in both contexts, and its excesses are 3 and 1."""
+    errors = OwenErrors(halving_tree(np.arange(4, dtype=np.int32)[None]), 1)
+    nothing = np.zeros(1)
+    errors.add(2, np.ones(1), nothing)
+    for excess in (3, 1):
+        errors.add(0, np.sqrt([excess**2 / 2]), nothing)
+    variance = (1 + (3**2 + 1**2) / 2) / 2  # mean square of two groups
+    common = (8 * 0.6 * variance + 3 * 1) / (8 * variance + (3**2 + 1**2) / 2)
+    expected = np.sqrt(variance * (common + (1 - common) / 2) / 2)
+    student = 4.302653 / 1.959964  # of two groups
+    found = errors()
+    assert found is not None
+    assert np.sort(found[:, 0]) == pytest.approx(np.repeat([0, expected * student], 2))
+
+
+def test_contexts_that_contradict_one_another_leave_errors_that_are_numbers() -> None:
+    linkage = halving_tree(np.arange(64, dtype=np.int32)[None])
+    errors = OwenErrors(linkage, 1)
+    for row in range(1, len(linkage)):
+        for excess in (1, -1):
+            errors.add(row, np.array([float(excess)]), np.zeros(1))
+    found = errors()
+    assert found is not None and np.isfinite(found).all() and found.max() > 0
 
 
 def test_after_one_division_they_are_those_of_independent_segments() -> None:

@@ -7,8 +7,10 @@ from expound_worker.perturbation.hierarchy import context_counts
 from expound_worker.perturbation.paired_weights import widened
 
 _COMMON = 0.6
-"""Share of the variance of a group's divisions that all its contexts have in common. With random
-networks it was 0.5 to 0.7, with EfficientNet-Lite0 less."""
+"""Share of the variance of a group's divisions that all its contexts have in common, as long as no
+group is divided in several. With random networks it was 0.5 to 0.7."""
+_GROUPS = 8
+"""What is supposed of that share counts as much as so many groups."""
 
 
 class OwenErrors:
@@ -24,8 +26,8 @@ class OwenErrors:
     variance ``v``, an excess would have the variance ``v |first| |second| / |g|``. Divided by that
     without v, excesses were indeed equally large at all sizes in networks' scores. So v is the mean
     of their squares, of each divided group its mean over contexts, and intervals are by Student's t
-    with as many degrees of freedom as groups. Excesses of one group in several contexts share
-    `_COMMON` of their variance: those seen tell something about the others (random effects).
+    with as many degrees of freedom as groups. Excesses of one group in several contexts share a
+    part of their variance: those seen tell something about the others (random effects).
 
     In 338 games of 16 to 64 segments, probabilities of photos by random networks, 1.96 standard
     errors to both sides held 86 % to 99 % of the values of complete runs from the first division
@@ -79,12 +81,23 @@ class OwenErrors:
         seen = self._divided > 0
         variance = (self._squares[seen] / divided[seen]).mean(axis=0)
         left = self._contexts[:, None] - divided
-        trust = divided * _COMMON / (divided * _COMMON + 1 - _COMMON)
+        common = self._common(variance)
+        trust = divided * common / (divided * common + 1 - common)
         expected = trust * self._sums / np.maximum(divided, 1)
-        spread = _COMMON * (1 - trust) + (1 - _COMMON) / np.maximum(left, 1)
+        spread = common * (1 - trust) + (1 - common) / np.maximum(left, 1)
         share = left / self._contexts[:, None]
         missing: NDArray[np.float64] = share**2 * (expected**2 + variance * spread)
         return missing
+
+    def _common(self, variance: NDArray[np.float64]) -> NDArray[np.float64]:
+        """(T,) share of the variance that the contexts of a group have in common, below 1."""
+        several = self._divided > 1
+        divided, squares = self._divided[several, None], self._squares[several]
+        products = (self._sums[several] ** 2 - squares) / (divided * (divided - 1))
+        common = _GROUPS * _COMMON * variance + products.sum(axis=0)
+        total = _GROUPS * variance + (squares / divided).sum(axis=0)
+        share: NDArray[np.float64] = np.maximum(common, 0) / np.where(total > 0, total, 1)
+        return share
 
     def _shares(self) -> NDArray[np.float64]:
         """(M - 1, 2) square of what a segment of each half has of the excess, in its unit."""
