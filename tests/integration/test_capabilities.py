@@ -5,7 +5,9 @@ from typing import Any
 
 import grpc
 import pytest
+import redis
 
+from expound import records
 from expound.v1 import explanation_pb2, explanation_service_pb2_grpc
 from expound_client import Client, Support
 from expound_client.cli import run
@@ -84,3 +86,13 @@ def test_a_card_tells_how_its_worker_runs_the_model(client: Client) -> None:
     assert (execution.precision, execution.compiled) == ("float32", False)
     assert 0.0 <= execution.error < 1e-4
     assert execution.batch_size >= 1 and execution.chunk_size >= 1 and execution.threads >= 1
+
+
+def test_the_batch_sizes_that_a_worker_has_measured_are_kept(
+    service: Service, client: Client
+) -> None:
+    with redis.Redis.from_url(service.redis.url, decode_responses=True) as store:
+        kept = [store.get(key) for key in store.keys(records.batch_sizes_key("*"))]
+    known = [model.execution for model in client.models()]
+    told = [f"{each.batch_size} {each.chunk_size}" for each in known if each]
+    assert sorted(value.rpartition(" ")[0] for value in kept) == sorted(told)

@@ -18,6 +18,7 @@ from expound_worker.connection import connect
 from expound_worker.decoding.decoder import Decoder
 from expound_worker.heartbeat import Heartbeat
 from expound_worker.jobs import Jobs
+from expound_worker.kept_sizes import KeptSizes
 from expound_worker.leases import Leases
 from expound_worker.listener import Listener
 from expound_worker.loop import DeviceLoop
@@ -54,7 +55,7 @@ class Device:
         self._leases = Leases(self._store)
         self._decode = Decoder()
         self._reader = Reader(self._decode, min(len(os.sched_getaffinity(0)), _MAX_READERS))
-        self._models = Registry.load(settings.models, settings.pool)
+        self._models = Registry.load(settings.models, settings.pool, KeptSizes(client))
         self._batch_sizes = {resource_name(model): model.batch_size for model in self._models}
         self._loop = DeviceLoop()
         self._stopping = threading.Event()

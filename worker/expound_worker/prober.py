@@ -115,13 +115,13 @@ def fingerprint(model: Model) -> str:
         f"class {int(targets)} at {float(scores):.4g}",
         torch.__version__,
         version("captum"),
-        _code_digest(),
+        code_digest(),
     )
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @cache
-def _code_digest() -> str:
+def code_digest() -> str:
     """SHA-256 of the source of this package."""
     digest = hashlib.sha256()
     for path in sorted(Path(expound_worker.__file__).parent.rglob("*.py")):

@@ -41,6 +41,8 @@ Keys, all under ``expound:``
 ``workers``                 zset     workers by the time until which they count as alive
 ``capabilities:PROBED``     string   serialised ``Model`` with what the methods can do on a model,
                                      and no more
+``batch_sizes:SETTING``     string   ``BATCH_SIZE CHUNK_SIZE LARGE`` of a model, as a worker has
+                                     measured them within a day
 ``doorbell``                channel ``ID`` of what has ended, or is deleted
 ``doorbell:progress``       channel ``ID`` of what anything else happened to
 ``answers:SERVER``          channel MessagePack of ``{ID, {HASH, RESULTS}}`` of what has ended,
@@ -136,6 +138,15 @@ def capabilities_key(probed: str) -> str:
         probed: names all that decides it: the model, and the code and libraries that found it.
     """
     return f"{PREFIX}capabilities:{probed}"
+
+
+def batch_sizes_key(setting: str) -> str:
+    """Key of the batch sizes that were measured for a model.
+
+    Args:
+        setting: names all that decides them: the model, how it is run, and the machine.
+    """
+    return f"{PREFIX}batch_sizes:{setting}"
 
 
 def weights(version: str, digest: str) -> str:

@@ -3,6 +3,8 @@
 import hashlib
 import importlib
 import io
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
@@ -22,8 +24,21 @@ _ROUNDING = 1e-4
 """By how much the sum of a row of probabilities may miss 1."""
 
 
-def load(entry: Entry) -> Model:
-    """Builds and probes the model of an entry. Raises EntryError when it cannot be."""
+def measured_sizes(model: Model) -> BatchSizes:
+    """The batch sizes of a model that are best, as far as its `cores` and its `device` go."""
+    return measure(model.inference, model.input_shape, model.device, model.cores)
+
+
+def load(entry: Entry, sizes_of: Callable[[Model], BatchSizes] = measured_sizes) -> Model:
+    """Builds and probes the model of an entry.
+
+    Args:
+        entry: the entry.
+        sizes_of: tells the batch sizes of a model whose entry does not.
+
+    Raises:
+        EntryError: it cannot be built, or is none that can be explained.
+    """
     device = _device(entry.device)
     input_shape = entry.preprocessing.input_shape
     try:
@@ -38,10 +53,7 @@ def load(entry: Entry) -> Model:
     class_count = logits.shape[1]
     check_output(module, class_count)
     _check_labels(entry, class_count)
-    run = _inference(entry, module, device)
-    cores = torch.get_num_threads()
-    sizes = _sizes(entry, run, device, cores)
-    return Model(
+    model = Model(
         name=entry.name,
         version=entry.version,
         digest=_digest(module),
@@ -52,10 +64,17 @@ def load(entry: Entry) -> Model:
         labels=entry.labels,
         class_count=class_count,
         layers=layers,
+        batch=BatchSize(1),
+        chunk_size=1,
+        inference=_inference(entry, module, device),
+        cores=torch.get_num_threads(),
+    )
+    given = entry.batch_size
+    sizes = sizes_of(model) if given is None else BatchSizes(given, given, large=1)
+    return replace(
+        model,
         batch=BatchSize(sizes.batch_size),
         chunk_size=sizes.chunk_size,
-        inference=run,
-        cores=cores,
         large_batch=sizes.large,
     )
 
@@ -135,12 +154,6 @@ def _inference(entry: Entry, module: nn.Module, device: torch.device) -> Inferen
         return choose(module, shape, device, autocast=entry.autocast, compiled=entry.compile)
     except InferenceError as error:
         raise EntryError(f"[models.{entry.name}]: {error}") from error
-
-
-def _sizes(entry: Entry, run: Inference, device: torch.device, cores: int) -> BatchSizes:
-    if entry.batch_size is not None:
-        return BatchSizes(entry.batch_size, entry.batch_size, large=1)
-    return measure(run, entry.preprocessing.input_shape, device, cores)
 
 
 def _digest(module: nn.Module) -> str:

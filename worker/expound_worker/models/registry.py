@@ -11,9 +11,9 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound_worker.methods.method import MethodError
-from expound_worker.models.batch_size import BatchSize
+from expound_worker.models.batch_size import BatchSize, BatchSizes
 from expound_worker.models.entry import read_entries
-from expound_worker.models.loading import load
+from expound_worker.models.loading import load, measured_sizes
 from expound_worker.models.model import Model
 from expound_worker.process.threads import compute_on
 
@@ -25,10 +25,20 @@ class Registry:
         self._models = {model.name: model for model in models}
 
     @classmethod
-    def load(cls, path: str | Path, pool: str) -> "Registry":
+    def load(
+        cls,
+        path: str | Path,
+        pool: str,
+        sizes_of: Callable[[Model], BatchSizes] = measured_sizes,
+    ) -> "Registry":
         """Loads the models of a pool from ``models.toml``.
 
         Python builders are found on the usual path and in the folder of the file.
+
+        Args:
+            path: the file.
+            pool: the pool.
+            sizes_of: tells the batch sizes of a model whose entry does not.
 
         Raises:
             EntryError: an entry is wrong, or its model cannot be loaded.
@@ -41,7 +51,7 @@ class Registry:
         for entry in read_entries(path):
             if entry.pool == pool:
                 compute_on(entry.threads or cores)
-                models.append(load(entry))
+                models.append(load(entry, sizes_of))
         compute_on(cores)
         return cls(models)
 
