@@ -20,6 +20,7 @@ _PROBLEMS: tuple[tuple[type[jwt.PyJWTError], str], ...] = (
     (jwt.InvalidIssuerError, "the token is of another issuer"),
     (jwt.MissingRequiredClaimError, "the token lacks a claim; needed are exp, aud and iss"),
     (jwt.InvalidAlgorithmError, "the token is signed with an algorithm that is not allowed"),
+    (jwt.InvalidKeyError, "the token is signed with an algorithm that is none of its key"),
     (jwt.InvalidSignatureError, "the token's signature is wrong"),
 )
 
@@ -32,10 +33,13 @@ class JsonWebTokens:
         self._rules = rules
         try:
             content: dict[str, Any] = json.loads(rules.jwks.read_text())
-            self._keys = jwt.PyJWKSet.from_dict(content).keys
-        except (OSError, ValueError, TypeError, AttributeError, jwt.PyJWTError) as error:
+            keys: list[dict[str, Any]] = content.get("keys", [])
+            self._keys = [key for key in keys if _is_usable(key)]
+        except (OSError, ValueError, TypeError, AttributeError) as error:
             raise SettingsError(f"JSON Web Key Set {rules.jwks}: {error}") from None
-        if any(key.key_type == "oct" for key in self._keys):
+        if not self._keys:
+            raise SettingsError(f"JSON Web Key Set {rules.jwks}: holds no key that can be used")
+        if any(key["kty"] == "oct" or "d" in key for key in self._keys):
             raise SettingsError(f"JSON Web Key Set {rules.jwks}: holds a key that is not public")
 
     def tenant(self, token: str) -> str:
@@ -51,10 +55,15 @@ class JsonWebTokens:
         return name
 
     def _claims(self, token: str) -> Mapping[str, Any]:
+        header = jwt.get_unverified_header(token)
+        key, algorithm = self._key(header.get("kid")), header.get("alg")
+        if algorithm not in self._rules.algorithms:
+            raise jwt.InvalidAlgorithmError
         claims: dict[str, Any] = jwt.decode(
             token,
-            self._key(jwt.get_unverified_header(token).get("kid")),
-            algorithms=list(self._rules.algorithms),
+            # A key that names no algorithm would be taken for one of RS256, or of its curve.
+            jwt.PyJWK(key, key.get("alg") or algorithm),
+            algorithms=[algorithm],
             audience=self._rules.audience,
             issuer=self._rules.issuer,
             leeway=_LEEWAY_S,
@@ -62,11 +71,20 @@ class JsonWebTokens:
         )
         return claims
 
-    def _key(self, key_id: str | None) -> jwt.PyJWK:
+    def _key(self, key_id: str | None) -> dict[str, Any]:
         """The key that a token names, or the only one."""
         if key_id is None and len(self._keys) == 1:
             return self._keys[0]
         for key in self._keys:
-            if key_id is not None and key.key_id == key_id:
+            if key_id is not None and key.get("kid") == key_id:
                 return key
         raise Unauthenticated("the token is signed with a key that is not known")
+
+
+def _is_usable(key: Any) -> bool:
+    """Whether the library can read a key."""
+    try:
+        jwt.PyJWK(key)
+    except (AttributeError, jwt.PyJWTError):
+        return False
+    return True

@@ -25,7 +25,9 @@ from tests.server.server_process import address_of, server_process
 from tests.server.tenants import RADIOLOGY, bearer, serving, token_hash, two_tenants
 
 HASH = token_hash(RADIOLOGY)
-PUBLIC_KEY = ECAlgorithm.to_jwk(ec.generate_private_key(ec.SECP256R1()).public_key(), as_dict=True)
+EC_KEY = ec.generate_private_key(ec.SECP256R1())
+PUBLIC_KEY = ECAlgorithm.to_jwk(EC_KEY.public_key(), as_dict=True)
+PRIVATE_KEY = ECAlgorithm.to_jwk(EC_KEY, as_dict=True)
 SHARED_KEY = {"kty": "oct", "k": "c2VjcmV0"}
 README = (Path(__file__).parents[2] / "deploy" / "README.md").read_text()
 PLACEHOLDER = "SHA-256 OF THE TOKEN"
@@ -217,8 +219,11 @@ async def test_certificates_need_authorities(settings: Settings, tmp_path: Path)
         ("[]", "jwks.json"),
         (json.dumps({"keys": []}), "jwks.json"),
         (json.dumps({"keys": 1}), "jwks.json"),
+        ("{}", "holds no key that can be used"),
+        (json.dumps({"keys": [{"kty": "RSA"}]}), "holds no key that can be used"),
         (json.dumps({"keys": [SHARED_KEY]}), "a key that is not public"),
         (json.dumps({"keys": [PUBLIC_KEY, SHARED_KEY]}), "a key that is not public"),
+        (json.dumps({"keys": [PRIVATE_KEY]}), "a key that is not public"),
     ],
 )
 async def test_a_wrong_key_set_is_refused(
