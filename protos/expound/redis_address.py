@@ -1,5 +1,6 @@
 """Where Redis is: one server, or the sentinels that know which one is the master."""
 
+import re
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import SplitResult, parse_qsl, quote, unquote, urlsplit
@@ -12,6 +13,9 @@ _QUERIES = {
     "unix": {"db"},
     "sentinel": {"sentinel_password"},
 }
+_HOST_AND_PORT = re.compile(
+    r"(\[(?P<ipv6>[^\[\]]*:[^\[\]]*)\]|(?P<name>[^\[\]:]+))(:(?P<port>\d+))?"
+)
 _TLS = {"ssl": True, "ssl_cert_reqs": "required"}
 _ALLOWED = (
     "the URL of Redis must be redis://[USER:PASSWORD@]HOST[:PORT][/DATABASE], the same with "
@@ -53,7 +57,7 @@ class RedisAddress:
             ValueError: it is another URL, or asks for something else.
         """
         try:
-            parts = urlsplit(url)
+            parts = _split(url)
             query = dict(parse_qsl(parts.query))
             if query.keys() <= _QUERIES.get(parts.scheme, set()):
                 return cls._of(parts, query)
@@ -77,7 +81,7 @@ class RedisAddress:
     @classmethod
     def _of_sentinels(cls, parts: SplitResult, query: dict[str, str]) -> Self:
         master, _, database = parts.path.strip("/").partition("/")
-        hosts = parts.netloc.rpartition("@")[2]
+        hosts = unquote(parts.netloc.rpartition("@")[2])
         if not hosts or not master:
             raise ValueError
         password = query.get("sentinel_password")
@@ -105,14 +109,21 @@ class RedisAddress:
         options = self.options
         user = ":".join(quote(options.get(key, ""), safe="") for key in ("username", "password"))
         if self.sentinels:
-            places = [f"{user}@{host}:{port}/{options['db']}" for host, port in self.sentinels]
+            places = [f"{user}@{_netloc(*each)}/{options['db']}" for each in self.sentinels]
             return ";".join(f"sentinel://{place}" for place in places)
         if "unix_socket_path" in options:
             path = quote(options["unix_socket_path"])
             return f"redis+socket://{user}@{path}?virtual_host={options['db']}"
         scheme = "rediss" if "ssl" in options else "redis"
-        host = f"[{options['host']}]" if ":" in options["host"] else options["host"]
-        return f"{scheme}://{user}@{host}:{options['port']}/{options['db']}"
+        netloc = _netloc(options["host"], options["port"])
+        return f"{scheme}://{user}@{netloc}/{options['db']}"
+
+
+def _split(url: str) -> SplitResult:
+    # Brackets are for one host, and sentinels are several.
+    if url.startswith("sentinel:"):
+        url = url.replace("[", "%5B").replace("]", "%5D")
+    return urlsplit(url)
 
 
 def _login(parts: SplitResult, database: str) -> dict[str, Any]:
@@ -132,5 +143,11 @@ def _socket(parts: SplitResult) -> dict[str, Any]:
 
 
 def _host_and_port(address: str) -> tuple[str, int]:
-    host, _, port = address.partition(":")
-    return host, int(port or _SENTINEL_PORT)
+    found = _HOST_AND_PORT.fullmatch(address)
+    if found is None:
+        raise ValueError
+    return found["ipv6"] or found["name"], int(found["port"] or _SENTINEL_PORT)
+
+
+def _netloc(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -71,6 +71,23 @@ def test_sentinels_name_the_master() -> None:
     assert options["global_keyprefix"]
 
 
+def test_sentinels_have_addresses_of_either_version() -> None:
+    url = "sentinel://:p%40ss@one,[::1]:7,[2001:db8::2],127.0.0.1:9/mymaster"
+    address = RedisAddress.parse(url)
+    assert address.sentinels == (
+        ("one", 26379),
+        ("::1", 7),
+        ("2001:db8::2", 26379),
+        ("127.0.0.1", 9),
+    )
+    assert tasks.celery_settings(url)["broker_url"].split(";") == [
+        "sentinel://:p%40ss@one:26379/0",
+        "sentinel://:p%40ss@[::1]:7/0",
+        "sentinel://:p%40ss@[2001:db8::2]:26379/0",
+        "sentinel://:p%40ss@127.0.0.1:9/0",
+    ]
+
+
 def test_credentials_and_database_may_be_left_out() -> None:
     assert RedisAddress.parse("sentinel://one:1/mymaster").options == {"db": 0}
 
@@ -86,7 +103,9 @@ def test_no_password_is_shown() -> None:
      "sentinel://one:1/mymaster/x", "sentinel://one:x/mymaster", "redis://one:x/0",
      "rediss://one/x", "redis://[::1/0", "redis://one?socket_timeout=3", "unix://", "unix://run/sock",
      "unix:///run/sock?db=x", "redis://one?ssl_ca_certs=ca.pem", "rediss://one?ssl_cert_reqs=none",
-     "sentinel://one:1/mymaster?db=3"],
+     "sentinel://one:1/mymaster?db=3", "sentinel://::1/mymaster", "sentinel://[::1/mymaster",
+     "sentinel://[::1]7/mymaster", "sentinel://[one]:7/mymaster", "sentinel://one:1,/mymaster",
+     "sentinel://[]/mymaster"],
 )  # fmt: skip
 def test_other_urls_are_refused_with_what_is_allowed(url: str) -> None:
     with pytest.raises(ValueError, match="Redis Cluster is not supported"):
