@@ -162,6 +162,23 @@ async def test_health_is_open_and_reflection_is_not_there(server: Server) -> Non
     assert raised.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
+@pytest.mark.parametrize(
+    ("metadata", "code"),
+    [
+        (bearer(RADIOLOGY), grpc.StatusCode.UNIMPLEMENTED),
+        (bearer("neither-of-them"), grpc.StatusCode.UNAUTHENTICATED),
+        ((), grpc.StatusCode.UNAUTHENTICATED),
+    ],
+)
+async def test_strangers_are_not_told_which_rpcs_are_not_there(
+    server: Server, metadata: tuple[tuple[str, str], ...], code: grpc.StatusCode
+) -> None:
+    absent: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = server.channel.unary_unary(
+        "/expound.v1.ExplanationService/Absent"
+    )
+    assert (await refusal(absent(b"", metadata=metadata))).code == code
+
+
 async def test_no_secret_is_in_the_log(worker: HandWorker, redis_url: str, tmp_path: Path) -> None:
     tenants = tmp_path / "tenants.toml"
     tenants.write_text(two_tenants())

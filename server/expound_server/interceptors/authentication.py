@@ -36,7 +36,7 @@ class AuthenticationInterceptor(CallInterceptor):
     ) -> "Handler | None":
         """Lets only calls through that may be those of a tenant."""
         handler = await super().intercept_service(continuation, handler_call_details)
-        if handler is None or not handler_call_details.method.startswith(OURS):
+        if not handler_call_details.method.startswith(OURS):
             return handler
         try:
             self._authenticator.check(_authorization(handler_call_details.invocation_metadata))
