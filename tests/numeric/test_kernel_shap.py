@@ -223,3 +223,18 @@ def test_units_of_a_plan_are_masks_with_their_complements(
     assert plan.units_within(len(plan.masks)) == len(plan.starts)
     assert plan.units_within(0) == 0
     assert plan.rows_of(plan.units_within(5)) <= 5
+
+
+@pytest.mark.parametrize(
+    ("columns", "n_samples", "known"), [(4, 11, True), (5, 8, False), (5, 9, True)]
+)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_coalitions_that_are_as_many_as_the_values_have_no_standard_errors(
+    columns: int, n_samples: int, known: bool, seed: int, cifar: Model, thumbnail: Tensor
+) -> None:
+    plan = plan_coalitions(n_samples, columns, seed)
+    # One value follows from the others, and a unit tells one; then nothing is left to err.
+    assert (len(plan.starts) > columns - 1) == known
+    parameters = m.KernelShap(sampling=SHAP, n_samples=n_samples, segmentation=grid(1, columns))
+    (answer,) = explained(cifar, thumbnail, parameters, [6], seed)
+    assert (answer.standard_errors is not None) == known

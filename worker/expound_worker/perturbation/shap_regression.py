@@ -110,7 +110,8 @@ class ShapRegression:
         planned, seen = len(plan.starts) - plan.leading, units - plan.leading
         if planned == 0:
             return np.zeros(plan.masks.shape[1])
-        if seen < min(planned, max(plan.masks.shape[1], 2)):
+        # The regression goes through as many units as there are free values, and leaves no error.
+        if units < plan.masks.shape[1] or seen < min(planned, plan.masks.shape[1]):
             return None
         influence = self._influence(units, residuals)[plan.leading :]
         weights = plan.weights[plan.starts[plan.leading : units]]
