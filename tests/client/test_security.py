@@ -172,7 +172,16 @@ def test_the_command_line_takes_them_as_options_and_variables(
     ):
         monkeypatch.setenv(f"EXPOUND_{name}", value)
     assert run(["models"]) == 0
-    assert mutual.authorizations == ["Bearer from-a-file", "Bearer from-a-variable"]
+    assert run(["models", "--token-file", str(token)]) == 0
+    by_file, by_variable = "Bearer from-a-file", "Bearer from-a-variable"
+    assert mutual.authorizations == [by_file, by_variable, by_file]
+
+
+def test_an_empty_variable_is_no_token(
+    service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EXPOUND_TOKEN", "")
+    assert run(["models", "--server", service.address]) == 0
 
 
 def test_the_command_line_says_what_is_wrong(

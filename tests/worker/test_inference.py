@@ -69,6 +69,8 @@ class Normalised(nn.Module):
             normalised = normalised + self.other(convolved)
         elif self._kind == "run twice":
             normalised = normalised + self.convolution(normalised)
+        elif self._kind == "its normalisation run twice":
+            normalised = self.norm(normalised)
         return normalised.flatten(2).mean(dim=2)
 
 
@@ -76,7 +78,7 @@ def _network(module: nn.Module) -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         for part in module.modules():
-            if isinstance(part, nn.BatchNorm2d):
+            if isinstance(part, nn.BatchNorm2d) and part.track_running_stats:
                 part.get_buffer("running_mean").uniform_(-1.0, 1.0)
                 part.get_buffer("running_var").uniform_(0.5, 2.0)
     return module.eval().requires_grad_(False)
@@ -137,12 +139,12 @@ def test_normalisations_are_folded_and_the_logits_the_same(name: str) -> None:
 def test_a_sliced_pool_has_the_very_values(
     pool: nn.MaxPool2d, size: tuple[int, int], memory_format: torch.memory_format
 ) -> None:
-    network = nn.Sequential(pool)
+    network = nn.Sequential(nn.Sequential(pool))
     inputs = torch.randn(3, 4, *size).contiguous(memory_format=memory_format)
     inputs[0, 1, 2, 3], inputs[1, 0, 4, 4], inputs[2] = float("nan"), float("inf"), -float("inf")
     expected = pool(inputs)
     slice_pools(network)
-    assert isinstance(network[0], SlicedMaxPool2d)
+    assert isinstance(network.get_submodule("0.0"), SlicedMaxPool2d)
     torch.testing.assert_close(network(inputs), expected, rtol=0, atol=0, equal_nan=True)
     with pytest.raises(RuntimeError):
         network(inputs[:, :, :1, :1])
@@ -168,6 +170,34 @@ def test_other_pools_stay_as_they_are(pool: nn.MaxPool2d) -> None:
 def test_what_cannot_be_folded_is_not(kind: str) -> None:
     module = _network(Normalised(kind))
     _compare(choose(module, SHAPE, CPU), module, 1e-5)
+
+
+@pytest.mark.parametrize("kind", ["run twice", "its normalisation run twice"])
+def test_what_runs_twice_is_left_and_the_rest_folded(kind: str) -> None:
+    module = _network(nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), Normalised(kind)))
+    copy = folded(module, torch.rand(2, *SHAPE))
+    _compare(copy, module, 1e-5)
+    assert isinstance(copy.get_submodule("1"), nn.Identity)
+    assert isinstance(copy.get_submodule("2.norm"), nn.BatchNorm2d)
+
+
+def test_a_normalisation_by_the_batch_itself_is_left_and_the_rest_folded() -> None:
+    own = nn.BatchNorm2d(3, track_running_stats=False)
+    convolutions = nn.Conv2d(3, 3, 1), nn.Conv2d(3, 4, 1)
+    layers = [convolutions[0], own, convolutions[1], nn.BatchNorm2d(4), nn.Flatten(2)]
+    module = _network(nn.Sequential(*layers))
+    copy = folded(module, torch.rand(2, *SHAPE))
+    _compare(copy, module, 1e-5)
+    assert isinstance(copy.get_submodule("1"), nn.BatchNorm2d)
+    assert isinstance(copy.get_submodule("3"), nn.Identity)
+
+
+def test_a_folded_copy_shares_the_other_tensors_and_keeps_no_hooks() -> None:
+    layers = nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3072, 4)
+    module = _network(nn.Sequential(*layers))
+    copy = folded(module, torch.rand(2, *SHAPE))
+    assert copy.get_parameter("3.weight") is module.get_parameter("3.weight")
+    assert not any(part._forward_hooks or part._forward_pre_hooks for part in copy.modules())
 
 
 def test_the_error_of_autocast_is_measured() -> None:
