@@ -128,6 +128,17 @@ def test_constant_scores_have_no_weights() -> None:
     assert np.allclose(found, 0, atol=1e-12) and np.allclose(errors, 0, atol=1e-12)
 
 
+@pytest.mark.parametrize(("pairs", "needed"), [(0, 1), (1, 2), (2, 3), (3, 3), (20, 3)])
+def test_errors_say_something_with_two_pairs_and_the_ends_or_where_there_are_no_more(
+    pairs: int, needed: int
+) -> None:
+    scores = game(8)
+    weights = PairedWeights(shapley_values(8), [Parity.ODD], leverage_pairs(99, 8, 0)[:pairs], 1)
+    evaluations = [weights.enough for _ in chunks(weights, scores(weights.plan), 1)]
+    assert evaluations.index(True) == 2 * needed - 1
+    assert all(evaluations[2 * needed - 1 :])
+
+
 def test_values_sum_to_the_difference_of_the_ends_at_any_time() -> None:
     scores = game(12)
     weights = PairedWeights(shapley_values(12), [Parity.ODD], leverage_pairs(600, 12, 0), 1)

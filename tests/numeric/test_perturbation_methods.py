@@ -23,6 +23,7 @@ from expound_worker.methods.rise import Rise
 from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
+from expound_worker.perturbation.engine import MAX_MASK_CELLS, check_plan_size
 from tests.numeric.models import Reports, ignore, make_model, resolved
 
 TARGETS = [6, 3]
@@ -247,3 +248,37 @@ def test_a_segment_a_pixel_is_refused_before_any_evaluation(
     assert caught.value.reason is Reason.INVALID_FIELD
     assert caught.value.metadata["field"] == "segmentation"
     assert reports.done == []
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        (Lime(), m.Lime()),
+        (Lime(), m.Lime(sampling=m.Lime.SAMPLING_LIME)),
+        (KernelShap(), m.KernelShap()),
+        (KernelShap(), m.KernelShap(sampling=m.KernelShap.SAMPLING_SHAP)),
+        (PartitionShap(), m.PartitionShap()),
+        (PermutationShap(), m.PermutationShap()),
+    ],
+    ids=["lime", "lime as lime", "kernel_shap", "as shap", "partition_shap", "permutation_shap"],
+)
+def test_a_plan_that_memory_could_not_hold_is_refused_before_any_evaluation(
+    method: PerturbationMethod,
+    parameters: m.Lime | m.KernelShap | m.PartitionShap | m.PermutationShap,
+    cifar: Model,
+    thumbnail: Tensor,
+) -> None:
+    parameters.segmentation.grid.rows = parameters.segmentation.grid.columns = 16
+    parameters.n_samples = MAX_MASK_CELLS // 256 + 1
+    reports = Reports()
+    with pytest.raises(MethodError) as caught:
+        method.attribute(cifar, thumbnail, TARGETS, resolved(parameters), 0, reports)
+    assert caught.value.reason is Reason.INVALID_FIELD
+    assert caught.value.metadata["field"] == "n_samples"
+    assert reports.done == []
+
+
+def test_a_plan_may_be_as_large_as_the_limit() -> None:
+    check_plan_size(MAX_MASK_CELLS // 4, 4)
+    with pytest.raises(MethodError, match="at most"):
+        check_plan_size(MAX_MASK_CELLS // 4 + 1, 4)

@@ -59,8 +59,9 @@ def test_probabilities_that_are_both_near_an_end_are_warned_of(
 
 
 @each_method
-def test_few_evaluations_are_warned_of(name: str, cifar: Model) -> None:
-    (warning,) = warnings(name, 0, 12, cifar)
+@pytest.mark.parametrize("n_samples", [2, 12])
+def test_few_evaluations_are_warned_of(n_samples: int, name: str, cifar: Model) -> None:
+    (warning,) = warnings(name, 0, n_samples, cifar)
     assert warning.startswith(TOO_SMALL)
     assert warning.endswith("evaluations are few for 9 segments; raise n_samples")
 
