@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from tests.certificates import Authority
-from tests.deploy.up import Up, up_command
+from tests.deploy.up import Up, is_alive, up_command
 from tests.processes import wait_until
 
 STAND_INS = {
@@ -26,14 +26,6 @@ class StoodInUp(Up):
 
     def __init__(self, data_dir: Path, *options: str, **environment: str) -> None:
         super().__init__(data_dir, *options, **STAND_INS, **environment)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
 
 
 @pytest.fixture(autouse=True)
@@ -101,6 +93,7 @@ def test_a_worker_that_never_starts_ends_all_with_its_last_words(tmp_path: Path)
     assert "weights file /models/cat.safetensors is missing" in up.stderr
     assert f"{tmp_path}/logs/worker.log" in up.stderr
     assert len(re.findall("started worker", up.stdout)) == 3
+    assert "started server" not in up.stdout
     assert "ready:" not in up.stdout
     pids = [int(pid) for pid in re.findall(r"\(process (\d+)\)", up.stdout)]
     assert pids and not any(is_alive(pid) for pid in pids)

@@ -1,5 +1,6 @@
 """`expound up` as a process of a test."""
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -43,3 +44,12 @@ class Up(Process):
 
 def up_command(data_dir: Path, *options: str) -> list[str]:
     return [sys.executable, "-m", "expound_deploy", "--data-dir", str(data_dir), *options]
+
+
+def is_alive(pid: int) -> bool:
+    """Whether a process is there that has not ended."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
