@@ -21,11 +21,12 @@ def repeat(number, frame):
         os.kill(os.getppid(), signal.SIGINT)
 
 signal.signal(signal.SIGTERM, repeat)
+signal.alarm(60)
 pathlib.Path(sys.argv[1]).touch()
 while True:
     signal.pause()
 """
-"""Stays when it is asked to end; with "repeat" it sends its supervisor another signal."""
+"""Stays for a minute when it is asked to end; with "repeat" it sends its supervisor a signal."""
 WRITING = "import sys; sys.stdout.write('one\\ntwo\\nthr')"
 
 
