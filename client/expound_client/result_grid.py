@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from expound_client import pictures
-from expound_client.attribution import ClassScore
+from expound_client.attribution import Attribution
 from expound_client.errors import InvalidArgumentError
 
 if TYPE_CHECKING:
@@ -26,16 +26,17 @@ def to_grid(result: "ExplanationResult", true_labels: Sequence[str]) -> Image.Im
         raise InvalidArgumentError.of(
             "true_labels", f"must be one an input: {count}, not {len(true_labels)}"
         )
-    maps: dict[tuple[int, ClassScore], dict[str, Image.Image]] = {}
+    maps: dict[tuple[int, int], dict[str, Attribution]] = {}
     for key, method in result.methods.items():
         for attribution in method.attributions:
-            row = maps.setdefault((attribution.input_index, attribution.target), {})
-            row[key] = attribution.picture()
+            place = (attribution.input_index, attribution.target.index)
+            maps.setdefault(place, {})[key] = attribution
     rows = []
-    for index, target in sorted(maps, key=lambda place: place[0]):
+    for (index, _), of_methods in sorted(maps.items(), key=lambda each: each[0][0]):
         seen = result.seen_image(index)
         image = seen.image if seen.known else None
-        drawn = map(maps[index, target].get, result.methods)
+        drawn = [of_methods[key].picture() if key in of_methods else None for key in result.methods]
+        target = next(iter(of_methods.values())).target
         caption = f"{target.label}, {target.probability:.0%}"
         if true_labels:
             caption += f"\ntrue: {true_labels[index]}"

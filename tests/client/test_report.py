@@ -159,6 +159,16 @@ def test_the_grid_has_a_row_for_each_input_and_target() -> None:
         result.grid(["tabby", "lynx"])
 
 
+def test_a_target_whose_score_differs_in_its_last_digits_is_the_same_target() -> None:
+    """As batches of other sizes give it, and as answers of earlier explanations have it."""
+    result = made()
+    nearly = replace(result["lime"].target, probability=result["lime"].target.probability + 1e-7)
+    lime = replace(result.methods["lime"], attributions=(replace(result["lime"], target=nearly),))
+    reused = replace(result, methods={**result.methods, "lime": lime})
+    assert "Why" not in Page(to_html(reused)).text
+    assert reused.grid().size == result.grid().size
+
+
 def test_the_legend_of_a_grid_tells_of_the_colours_that_it_has() -> None:
     signed, unsigned = np.array([[1.0, -1.0]]), np.array([[0.0, 1.0]])
     assert "blue" in legend([signed]) and "yellow" not in legend([signed])

@@ -60,19 +60,18 @@ def _failure(method: "MethodResult") -> str:
 def _input(result: "ExplanationResult", index: int) -> str:
     """One input: the image, what the model says of it, and its maps by target."""
     heading = f"Image {index + 1}" if len(result.predictions) > 1 else "Prediction"
-    maps: dict[ClassScore, list[tuple[MethodResult, Attribution]]] = {}
+    maps: dict[int, list[tuple[MethodResult, Attribution]]] = {}
     for method in result.methods.values():
         for attribution in method.attributions:
             if attribution.input_index == index:
-                maps.setdefault(attribution.target, []).append((method, attribution))
-    explained = {target.index for target in maps}
-    bars = [_bar(score, score.index in explained) for score in result.predictions[index].classes]
+                maps.setdefault(attribution.target.index, []).append((method, attribution))
+    bars = [_bar(score, score.index in maps) for score in result.predictions[index].classes]
     seen = result.seen_image(index)
     image = picture(seen.image, "The image as the model saw it") if seen.known else ""
     sections = [
-        (f"<h3>Why {escape(target.label)}</h3>" if len(maps) > 1 else "")
+        (f"<h3>Why {escape(cards[0][1].target.label)}</h3>" if len(maps) > 1 else "")
         + f'<div class="cards">{"".join(_card(*each, result) for each in cards)}</div>'
-        for target, cards in maps.items()
+        for cards in maps.values()
     ]
     return (
         f'<section><h2>{heading}</h2><div class="card{" input" if image else ""}">{image}'
