@@ -45,7 +45,7 @@ def make_model(module: nn.Module, preprocessing: Preprocessing, batch_size: int)
         class_count=class_count,
         layers=find_layers(module, shape, torch.device("cpu")),
         batch=BatchSize(batch_size),
-        chunk_size=batch_size,
+        chunk=BatchSize(batch_size),
         inference=Inference(module),
     )
 

@@ -55,7 +55,7 @@ def scores(scorer: Scorer) -> NDArray[np.float64]:
 def model(cifar: Model, scorer: Scorer, scores: NDArray[np.float64]) -> Model:
     """The CIFAR network, as far as this photo goes."""
     table = Table(scores, scorer.segments)
-    return with_module(cifar, table, batch=BatchSize(256), chunk_size=256)
+    return with_module(cifar, table, batch=BatchSize(256), chunk=BatchSize(256))
 
 
 def long_run(functional: Functional, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -30,7 +30,7 @@ def explained(model: Model, image: Tensor, targets: list[int], n_samples: int) -
 def questions() -> list[tuple[Model, Tensor, list[int]]]:
     """A hundred networks of random weights, a photo, and each network's class of it."""
     networks = [cifar_net(seed) for seed in range(NETWORKS)]
-    whole = {"batch": BatchSize(256), "chunk_size": 256}
+    whole = {"batch": BatchSize(256), "chunk": BatchSize(256)}
     models = [with_module(network, network.module, **whole) for network in networks]
     image = cat(models[0])
     return [(model, image, [int(model.logits(image[None]).argmax())]) for model in models]

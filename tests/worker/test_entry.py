@@ -261,7 +261,7 @@ def test_a_model_has_the_batch_size_and_the_cores_of_its_entry(tmp_path: Path) -
         torch.set_num_threads(before)
     assert [model.cores for model in (*models, alone)] == [1, 2, 1]
     assert [model.batch_size for model in models] == [3, 5]
-    assert [model.chunk_size for model in models] == [3, 5]
+    assert all(model.chunk_size <= model.batch_size for model in models)
 
 
 def test_labels_must_be_as_many_as_classes(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from redis.retry import Retry
 from expound import records
 from expound_worker import kept_sizes
 from expound_worker.kept_sizes import KeptSizes, setting
-from expound_worker.models.batch_size import SIZES, BatchSizes
+from expound_worker.models.batch_size import SIZES, BatchSize, BatchSizes
 from expound_worker.models.inference import Inference
 from expound_worker.models.model import Model
 from expound_worker.models.preprocessing import Preprocessing
@@ -25,7 +25,9 @@ from tests.processes import free_port
 
 DAY_S = 24 * 3600
 BUILT = f'builder = "{networks.__name__}:perceptron"\ninput = {{ shape = [1, 8, 8] }}\n'
-ENTRIES = f"[models.m]\n{BUILT}[models.n]\nbatch_size = 5\n{BUILT}"
+ENTRIES = (
+    f"[models.m]\n{BUILT}[models.n]\nbatch_size = 5\n{BUILT}[models.o]\nbatch_size = 64\n{BUILT}"
+)
 
 
 @pytest.fixture
@@ -89,7 +91,7 @@ def test_what_redis_will_not_read_is_measured(client: redis.Redis, model: Model)
     assert KeptSizes(client)(model).batch_size in SIZES
 
 
-def test_a_model_is_loaded_with_the_sizes_that_are_told_unless_its_entry_has_its_own(
+def test_a_model_is_loaded_with_the_sizes_that_are_told_and_no_larger_ones_than_its_entry_allows(
     tmp_path: Path,
 ) -> None:
     path = tmp_path / "models.toml"
@@ -98,12 +100,12 @@ def test_a_model_is_loaded_with_the_sizes_that_are_told_unless_its_entry_has_its
 
     def sizes_of(model: Model) -> BatchSizes:
         told.append(model.name)
-        return BatchSizes(4, 2, 3)
+        return BatchSizes(4, 8, 3)
 
     models = Registry.load(path, "default", sizes_of)
     found = [(each.batch_size, each.chunk_size, each.large_batch) for each in models]
-    assert found == [(4, 2, 3), (5, 5, 1)]
-    assert told == ["m"]
+    assert found == [(4, 8, 3), (5, 5, 3), (64, 8, 3)]
+    assert told == ["m", "n", "o"]
 
 
 def test_all_that_decides_the_sizes_has_a_key_of_its_own(
@@ -136,5 +138,5 @@ def test_all_that_decides_the_sizes_has_a_key_of_its_own(
     found.append(setting(model))
     monkeypatch.undo()
     assert len(set(found)) == len(found)
-    chunked = dataclasses.replace(model, chunk_size=model.chunk_size + 1)
+    chunked = dataclasses.replace(model, chunk=BatchSize(model.chunk_size + 1))
     assert setting(chunked) == setting(model) == found[0]

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from expound_worker.loop import DeviceLoop
+from expound_worker.models.batch_size import BatchSize
 from expound_worker.models.model import Model
+from expound_worker.models.registry import Registry
 from expound_worker.process.threads import compute_on
 from expound_worker.unit import Released
 from tests.numeric.models import cifar_net, with_module
@@ -32,11 +34,14 @@ class Gate(nn.Module):
         self.entered = threading.Event()
         self.open = threading.Event()
         self.open.set()
+        self.room = 1000
 
     def forward(self, inputs: Tensor) -> Tensor:
         self.batches.append(len(inputs))
         self.entered.set()
         assert self.open.wait(DEADLINE_S)
+        if len(inputs) > self.room:
+            raise torch.OutOfMemoryError
         if bool(inputs.isnan().any()):
             raise ValueError("not a number")
         return 2 * inputs.mean(dim=(1, 2, 3))[:, None]
@@ -57,7 +62,7 @@ def gate() -> Gate:
 
 @pytest.fixture
 def model(gate: Gate) -> Model:
-    return with_module(cifar_net(), gate, chunk_size=4)
+    return with_module(cifar_net(), gate, chunk=BatchSize(4))
 
 
 def image(value: float, count: int = 1) -> Tensor:
@@ -111,6 +116,25 @@ def test_a_chunk_that_fits_passes_one_that_does_not(
         answers = [job.result(DEADLINE_S) for job in (first, *others)]
     assert [float(answer[0]) for answer in answers] == [2, 2, 4, 6]
     assert gate.batches == [1, 3, 3]
+
+
+def test_chunks_are_filled_only_as_far_as_memory_has_turned_out_to_go(
+    loop: DeviceLoop, gate: Gate, model: Model
+) -> None:
+    gate.room = 2
+    (job,) = Registry([model]).forwarding(loop.forward)
+    job.logits(image(1, 8))
+    assert gate.batches == [4, 2, 2, 2, 2]
+    gate.open.clear()
+    with ThreadPoolExecutor(3) as jobs:
+        first = jobs.submit(loop.forward, model, image(1))
+        assert gate.entered.wait(DEADLINE_S)
+        others = [jobs.submit(loop.forward, model, image(value, 2)) for value in (2.0, 3.0)]
+        _wait_for_chunks(loop, 2)
+        gate.open.set()
+        for each in (first, *others):
+            each.result(DEADLINE_S)
+    assert gate.batches[5:] == [1, 2, 2]
 
 
 def test_a_bad_chunk_fails_alone(loop: DeviceLoop, gate: Gate, model: Model) -> None:

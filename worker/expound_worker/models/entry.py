@@ -43,7 +43,8 @@ class Entry:
         version: version of the entry.
         pool: pool of the workers that serve it.
         device: "auto", "cpu", "cuda", "cuda:1".
-        batch_size: images in one forward pass; None: measured at load, unless it is known.
+        batch_size: images in one forward pass, and the most in one of a job, which lasts no longer
+            for it; None: measured at load, unless it is known.
         threads: cores that compute on the CPU; None: all.
         autocast: element type of forward passes without gradients; None: float32.
         compile: whether `torch.compile` makes forward passes without gradients.

@@ -34,7 +34,7 @@ def load(entry: Entry, sizes_of: Callable[[Model], BatchSizes] = measured_sizes)
 
     Args:
         entry: the entry.
-        sizes_of: tells the batch sizes of a model whose entry does not.
+        sizes_of: tells the batch sizes of a model.
 
     Raises:
         EntryError: it cannot be built, or is none that can be explained.
@@ -65,16 +65,18 @@ def load(entry: Entry, sizes_of: Callable[[Model], BatchSizes] = measured_sizes)
         class_count=class_count,
         layers=layers,
         batch=BatchSize(1),
-        chunk_size=1,
+        chunk=BatchSize(1),
         inference=_inference(entry, module, device),
         cores=torch.get_num_threads(),
     )
-    given = entry.batch_size
-    sizes = sizes_of(model) if given is None else BatchSizes(given, given, large=1)
+    sizes = sizes_of(model)
+    batch_size = entry.batch_size or sizes.batch_size
+    # A chunk is as long as it may last, whatever the entry says; no larger than it allows.
+    chunk_size = min(sizes.chunk_size, entry.batch_size or sizes.chunk_size)
     return replace(
         model,
-        batch=BatchSize(sizes.batch_size),
-        chunk_size=sizes.chunk_size,
+        batch=BatchSize(batch_size),
+        chunk=BatchSize(chunk_size),
         large_batch=sizes.large,
     )
 

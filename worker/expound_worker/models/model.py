@@ -59,7 +59,7 @@ class Model:
         class_count: number of classes.
         layers: its layers whose output is a map, in the order in which they run.
         batch: number of images in one forward pass: where it is fastest, as far as memory goes.
-        chunk_size: number of images in one forward pass of a job that others wait behind.
+        chunk: number of images in one forward pass of a job that others wait behind, likewise.
         inference: how forward passes without gradients are run.
         cores: how many cores compute a large batch, on the CPU.
         large_batch: from so many images on a batch is large: one core computes smaller ones.
@@ -77,7 +77,7 @@ class Model:
     class_count: int
     layers: tuple[Layer, ...] = field(repr=False)
     batch: BatchSize = field(repr=False)
-    chunk_size: int
+    chunk: BatchSize = field(repr=False)
     inference: Inference
     cores: int = field(default_factory=torch.get_num_threads)
     large_batch: int = 1
@@ -92,6 +92,11 @@ class Model:
     def batch_size(self) -> int:
         """Number of images in one forward pass, as it stands."""
         return self.batch.images
+
+    @property
+    def chunk_size(self) -> int:
+        """Number of images in one forward pass of a job, as it stands."""
+        return self.chunk.images
 
     def cores_for(self, images: int) -> int:
         """How many cores compute a batch of so many images, on the CPU."""

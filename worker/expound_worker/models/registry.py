@@ -11,7 +11,7 @@ from torch import Tensor
 
 from expound.reasons import Reason
 from expound_worker.methods.method import MethodError
-from expound_worker.models.batch_size import BatchSize, BatchSizes
+from expound_worker.models.batch_size import BatchSizes
 from expound_worker.models.entry import read_entries
 from expound_worker.models.loading import load, measured_sizes
 from expound_worker.models.model import Model
@@ -38,7 +38,7 @@ class Registry:
         Args:
             path: the file.
             pool: the pool.
-            sizes_of: tells the batch sizes of a model whose entry does not.
+            sizes_of: tells the batch sizes of a model.
 
         Raises:
             EntryError: an entry is wrong, or its model cannot be loaded.
@@ -58,10 +58,7 @@ class Registry:
     def forwarding(self, forward: Callable[[Model, Tensor], Tensor]) -> "Registry":
         """The same models, whose forward passes are run by `forward`, a chunk at a time."""
         return Registry(
-            [
-                replace(model, forward=partial(forward, model), batch=BatchSize(model.chunk_size))
-                for model in self
-            ]
+            [replace(model, forward=partial(forward, model), batch=model.chunk) for model in self]
         )
 
     def __iter__(self) -> Iterator[Model]:
