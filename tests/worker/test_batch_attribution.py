@@ -7,14 +7,17 @@ import numpy as np
 import pytest
 import torch
 
+from expound import parameters
 from expound.tensors import from_tensor, to_tensor
 from expound.v1 import explanation_pb2
 from expound.v1 import method_pb2 as m
 from expound_worker.batch_attribution import _attribute
 from expound_worker.batch_prediction import PredictedExplanation
+from expound_worker.methods.catalogue import GRADIENT_METHODS
 from expound_worker.methods.forward import Forward
 from expound_worker.methods.method import no_pause
 from expound_worker.models.batch_size import BatchSize
+from expound_worker.models.model import Model
 from expound_worker.pause import Pause
 from expound_worker.predictions import explained, predict
 from expound_worker.store import Store
@@ -27,6 +30,40 @@ IMAGES = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 
 def _maps(explanations: Sequence[PredictedExplanation]) -> list[np.ndarray]:
     results = _attribute(0, cast(Pause, no_pause), explanations)
     return [from_tensor(each.values) for result in results for each in result.attributions]
+
+
+def _alike(model: Model, request: explanation_pb2.ExplainRequest) -> list[PredictedExplanation]:
+    """The same request about each of the images."""
+    with torch.inference_mode():
+        predictions = predict(model, model.module(IMAGES), request.target)
+    targets = explained(model, predictions, request.target)
+    unit = Unit(cast(Store, None), "a", "explain", 1)
+    rows = [slice(number, number + 1) for number in range(len(IMAGES))]
+    return [
+        PredictedExplanation(
+            unit, request, model, IMAGES[row], predictions[row], targets[row], None
+        )
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize("name", GRADIENT_METHODS)
+def test_the_maps_of_a_batch_are_within_a_hundred_thousandth_of_those_alone(name: str) -> None:
+    """What the documents promise, of the largest value of a map."""
+    model = cifar_net()
+    model = with_module(model, model.module, batch=BatchSize(len(IMAGES)))
+    request = explanation_pb2.ExplainRequest(
+        inputs=[explanation_pb2.Input(tensor=to_tensor(IMAGES[0].numpy()))]
+    )
+    request.target.top_k = 1
+    getattr(request.methods.add(key=name), name).SetInParent()
+    parameters.resolve(request.methods[0])
+    explanations = _alike(model, request)
+    together = _maps(explanations)
+    assert len(together) == len(IMAGES)
+    for values, explanation in zip(together, explanations, strict=True):
+        (alone,) = _maps([explanation])
+        assert np.abs(values - alone).max() <= 1e-5 * np.abs(alone).max()
 
 
 @pytest.mark.parametrize("batch_size", [1, 16])

@@ -166,7 +166,8 @@ class ExplainRequest(_message.Message):
     deterministic: _builtins.bool
     """Never shares a batch with other requests, so that it gives the same bytes whenever the same
     worker process answers it. Else the last digits of a score may depend on what else is in its
-    batch, as sums are ordered by the size of a batch.
+    batch, as sums are ordered by the size of a batch: by less than a hundred thousandth of the
+    largest value of a gradient method's map.
     """
     @_builtins.property
     def inputs(self) -> _containers.RepeatedCompositeFieldContainer[Global___Input]:
