@@ -217,6 +217,29 @@ def test_a_step_begins_anew_where_work_that_lasts_has_given_way(loop: DeviceLoop
     wait_until(lambda: loop.step_s() == 0, "the loop being idle")
 
 
+def test_work_that_is_left_alone_counts_as_a_step() -> None:
+    loop = DeviceLoop()
+    ended = loop.run(lambda: None)
+    assert loop.step_s() > 0
+    loop.start()
+    ended.result(DEADLINE_S)
+    wait_until(lambda: loop.step_s() == 0, "the loop being idle")
+    loop.stop()
+
+
+def test_chunks_that_are_refused_while_they_wait_leave_the_loop_idle(model: Model) -> None:
+    loop = DeviceLoop()
+    with ThreadPoolExecutor(1) as caller:
+        chunk = caller.submit(loop.forward, model, torch.zeros(1, 3, 32, 32))
+        wait_until(lambda: loop.step_s() > 0, "the chunk")
+        with loop.refusing():
+            loop.start()
+            wait_until(lambda: loop.step_s() == 0, "the loop being idle")
+        with pytest.raises(Released):
+            chunk.result(DEADLINE_S)
+    loop.stop()
+
+
 def test_work_that_lasts_gives_way_to_work_and_chunks(
     loop: DeviceLoop, gate: Gate, model: Model
 ) -> None:

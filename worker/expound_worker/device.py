@@ -69,8 +69,11 @@ class Device:
         self._capabilities: dict[str, Sequence[Capability]] = {
             model.name: capabilities_at_load(model) for model in self._models
         }
-        self._heartbeat = Heartbeat(self._store, self._card(), settings.heartbeat_file)
-        self._watchdog = Watchdog(self._loop.step_s, settings.max_step_s)
+        step_s = self._loop.step_s
+        self._heartbeat = Heartbeat(
+            self._store, self._card(), settings.heartbeat_file, step_s, settings.hung_after_s
+        )
+        self._watchdog = Watchdog(step_s, settings.max_step_s)
         self._prober = Prober(client, self._models, self._learn)
 
     def start(self) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import redis
@@ -17,10 +18,33 @@ ALIVE_MS = 10_000
 
 
 class Heartbeat:
-    """A thread that renews the worker's card in Redis and touches its heartbeat file."""
+    """A thread that renews the worker's card in Redis and touches its heartbeat file.
 
-    def __init__(self, store: Store, card: worker_pb2.WorkerCard, file: str) -> None:
+    It does neither while the device hangs: no new work is meant for it then, and Kubernetes starts
+    its pod anew. A device that is busy is alive.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        card: worker_pb2.WorkerCard,
+        file: str,
+        step_s: Callable[[], float],
+        hung_after_s: float,
+    ) -> None:
+        """Makes one.
+
+        Args:
+            store: where the card is renewed.
+            card: says what the worker serves.
+            file: path of the file that is touched; "" for none.
+            step_s: for how long the device has been at its present step; 0 when it is idle.
+            hung_after_s: after how long at one step it counts as hung.
+        """
         self._store = store
+        self._step_s = step_s
+        self._hung_after_s = hung_after_s
+        self._hangs = False
         self._card = card.SerializeToString()
         self._told = b""
         self._file = Path(file) if file else None
@@ -47,14 +71,26 @@ class Heartbeat:
 
     def _run(self) -> None:
         while True:
-            # The file tells that the process lives, whether or not Redis does.
-            self._touch()
-            try:
-                self._beat()
-            except redis.RedisError as error:
-                logger.warning("Redis does not answer the heartbeat: %s", error)
+            self._look()
+            if not self._hangs:
+                self._tell()
             if self._stopping.wait(PERIOD_S):
                 return
+
+    def _look(self) -> None:
+        step_s = self._step_s()
+        hangs = step_s > self._hung_after_s
+        if hangs and not self._hangs:
+            logger.warning("the device is at one step for %.0f s: no heartbeat meanwhile", step_s)
+        self._hangs = hangs
+
+    def _tell(self) -> None:
+        # The file tells that the device goes on, whether or not Redis is there.
+        self._touch()
+        try:
+            self._beat()
+        except redis.RedisError as error:
+            logger.warning("Redis does not answer the heartbeat: %s", error)
 
     def _touch(self) -> None:
         if self._file is None:

@@ -63,7 +63,7 @@ class DeviceLoop:
         self._runner.join()
 
     def step_s(self) -> float:
-        """For how long it has been at what it does now; 0 when it does nothing."""
+        """For how long it has been at what it does now, or has left alone what waits; else 0."""
         started_s = self._step_started_s
         return 0.0 if started_s is None else time.monotonic() - started_s
 
@@ -77,7 +77,7 @@ class DeviceLoop:
         waiting = _Work(work, Future())
         with self._changed:
             (self._lasting if lasting else self._works).append(waiting)
-            self._changed.notify_all()
+            self._wake()
         return waiting.ended
 
     def forward(self, model: Model, inputs: Tensor, *, alone: bool = False) -> Tensor:
@@ -97,7 +97,7 @@ class DeviceLoop:
             if self._refusing:
                 raise Released
             self._chunks.append(chunk)
-            self._changed.notify_all()
+            self._wake()
         return chunk.logits.result()
 
     def give_way(self, *, refuses: bool = False) -> None:
@@ -141,9 +141,10 @@ class DeviceLoop:
 
     def _run(self) -> None:
         while True:
-            self._step_started_s = None
             with self._changed:
-                self._changed.wait_for(self._is_wanted)
+                while not self._is_wanted():
+                    self._step_started_s = None
+                    self._changed.wait()
                 if self._works or self._lasting:
                     work = (self._works or self._lasting).popleft()
                     step = partial(_run_work, work)
@@ -152,6 +153,12 @@ class DeviceLoop:
                 else:
                     return
             self._step(step)
+
+    def _wake(self) -> None:
+        # Its step begins with what waits for it: should it not wake, that shows.
+        if self._step_started_s is None:
+            self._step_started_s = time.monotonic()
+        self._changed.notify_all()
 
     def _is_wanted(self) -> bool:
         return bool(self._works or self._lasting or self._chunks or self._stopping)

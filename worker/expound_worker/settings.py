@@ -39,11 +39,17 @@ class Settings:
     heartbeat_file: str = _setting(
         "", "EXPOUND_HEARTBEAT_FILE", "file that it touches every 2 s while it lives"
     )
+    # Longer than Redis, when it is away, can keep a step that tells it something.
+    hung_after_s: float = _setting(
+        180.0,
+        "EXPOUND_HUNG_AFTER_S",
+        "after how long at one step, a batch of gradients or a forward pass, the device counts as "
+        "hung; the worker does not tell that it lives until the step has ended",
+    )
     max_step_s: float = _setting(
         600.0,
         "EXPOUND_MAX_STEP_S",
-        "for how long the device may be at one step, a batch of gradients or a forward pass; then "
-        "it counts as hung, and the process begins anew",
+        "for how long the device may be at one step; then the process begins anew",
     )
 
     def __post_init__(self) -> None:
