@@ -12,6 +12,9 @@ from expound_server.sweeps import AT_ONCE, sweep_for_ever
 _log = logging.getLogger(__name__)
 
 _MAX_LOSSES = 3
+"""How many workers a unit may end without a checkpoint between."""
+_MAX_LOSSES_IN_ALL = 10
+"""How many it may end in all: what kills its workers may do so behind a checkpoint each time."""
 
 
 async def run_recovery(store: Store, broker: Broker) -> None:
@@ -21,10 +24,10 @@ async def run_recovery(store: Store, broker: Broker) -> None:
 
 async def _sweep(store: Store, broker: Broker) -> int:
     """Ends what was lost too often, and sends tickets for the rest; gives how many it saw."""
-    found = await store.sweep(_MAX_LOSSES, AT_ONCE)
+    found = await store.sweep(_MAX_LOSSES, _MAX_LOSSES_IN_ALL, AT_ONCE)
     waiting = []
     for unowned in found:
-        if unowned.lost_for_good:
+        if unowned.losses:
             _log.warning("%s of %s is given up", unowned.unit, unowned.explanation_id)
             await store.fail(unowned, _error(unowned))
         else:
@@ -52,7 +55,7 @@ async def _call_workers(store: Store, broker: Broker, waiting: list[Unowned]) ->
 def _error(unowned: Unowned) -> bytes:
     error = status(
         Reason.WORKER_LOST,
-        f"{_MAX_LOSSES} workers were lost while they ran it, {unowned.worker} the last; the "
+        f"{unowned.losses} workers were lost while they ran it, {unowned.worker} the last; the "
         f"request may be what ends them",
         metadata={"attempt": str(unowned.attempt), "worker": unowned.worker},
     )

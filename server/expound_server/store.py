@@ -44,7 +44,8 @@ class Unowned(NamedTuple):
         explanation_id: id of its explanation.
         unit: its name in the record.
         pool: pool of the explanation's model.
-        lost_for_good: whether its workers were lost so often that it is to be ended.
+        losses: how many workers were lost while they ran it, where it is to be ended for that;
+            else 0.
         attempt: number of the newest attempt at it; 0 for none.
         worker: the worker of that attempt, where it was lost; else "".
     """
@@ -52,7 +53,7 @@ class Unowned(NamedTuple):
     explanation_id: str
     unit: str
     pool: str
-    lost_for_good: bool
+    losses: int
     attempt: int
     worker: str
 
@@ -224,19 +225,19 @@ class Store:
         """Ends what is past its deadline or ttl; gives how many were due, at most `limit`."""
         return int(await self._run("expire", deadline_error, ttl_error, limit))
 
-    async def sweep(self, max_losses: int, limit: int) -> list[Unowned]:
+    async def sweep(self, max_losses: int, max_in_all: int, limit: int) -> list[Unowned]:
         """Looks after the units whose lease has run out, at most `limit`; see `sweep.lua`."""
         return [
             Unowned(
                 explanation_id.decode(),
                 unit.decode(),
                 pool.decode(),
-                bool(lost_for_good),
+                losses,
                 int(attempt),
                 worker.decode(),
             )
-            for explanation_id, unit, pool, lost_for_good, attempt, worker in await self._run(
-                "sweep", max_losses, limit
+            for explanation_id, unit, pool, losses, attempt, worker in await self._run(
+                "sweep", max_losses, max_in_all, limit
             )
         ]
 

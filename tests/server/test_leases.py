@@ -25,9 +25,9 @@ def _run_out(worker: HandWorker, explanation_id: str, unit: str | int = "explain
     worker.redis.zadd(LEASES, {f"{explanation_id} {unit}": 0}, xx=True)
 
 
-def _sweep(worker: HandWorker, max_losses: int = 3) -> list[tuple[str, int, int]]:
-    """Names of the units found, whether each was lost for good, and its attempt."""
-    found = worker.run("sweep", max_losses, 10)
+def _sweep(worker: HandWorker) -> list[tuple[str, int, int]]:
+    """Names of the units found, how many workers each has lost for good, and its attempt."""
+    found = worker.run("sweep", 3, 5, 10)
     return [(unit.decode(), lost, int(attempt)) for _, unit, _, lost, attempt, _ in found]
 
 
@@ -145,6 +145,7 @@ def test_a_checkpoint_outlives_its_attempt_and_clears_it_of_its_losses(worker: H
     assert worker.redis.get(records.checkpoint_key("a", "0")) == b"scores"
     assert worker.run("checkpoint", "a", "0", second, b"more") == 1
     assert b"0:losses" not in worker.record("a")
+    assert worker.record("a")[b"0:lost_in_all"] == b"1"
     worker.succeed("a", 0, second)
     assert not worker.redis.exists(records.checkpoint_key("a", "0"))
 
@@ -178,7 +179,7 @@ def test_no_more_than_the_limit_is_looked_after_at_once(worker: HandWorker) -> N
     for name in "abc":
         worker.create(name)
         _run_out(worker, name)
-    assert [len(worker.run("sweep", 3, 2)) for _ in range(2)] == [2, 1]
+    assert [len(worker.run("sweep", 3, 5, 2)) for _ in range(2)] == [2, 1]
 
 
 def test_what_a_worker_writes_renews_the_lease_that_it_has(worker: HandWorker) -> None:
@@ -204,11 +205,25 @@ def test_what_is_lost_too_often_is_left_to_the_sweeper_to_end(worker: HandWorker
         _lose(worker, "a", 0)
     worker.claim("a", 0)
     _run_out(worker, "a", 0)
-    assert _sweep(worker) == [("0", 1, 3)]
+    assert _sweep(worker) == [("0", 3, 3)]
     assert _sweep(worker) == []
     assert worker.record("a")[b"0:state"] == RUNNING
     assert worker.fail("a", 0, 3) == 1
     assert worker.record("a")[b"state"] == FAILED
+
+
+def test_what_goes_on_is_not_lost_for_ever(worker: HandWorker) -> None:
+    """A job that ends each of its workers behind a checkpoint is never lost thrice in a row."""
+    worker.create("a", methods=("lime",))
+    worker.claim("a")
+    for attempt in range(1, 6):
+        assert worker.claim("a", 0) == attempt
+        assert worker.run("checkpoint", "a", "0", attempt, b"scores") == 1
+        if attempt < 5:
+            _lose(worker, "a", 0)
+    _run_out(worker, "a", 0)
+    assert _sweep(worker) == [("0", 5, 5)]
+    assert worker.record("a")[b"0:state"] == RUNNING
 
 
 def test_what_a_worker_releases_is_due_at_once(worker: HandWorker) -> None:

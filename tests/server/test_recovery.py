@@ -40,9 +40,12 @@ def _job(worker: HandWorker, explanation_id: str) -> None:
     assert worker.run("offer", explanation_id, attempt, "0") == [b"0"]
 
 
-@pytest.mark.parametrize("unit", [records.EXPLAIN_UNIT, "1"])
+@pytest.mark.parametrize(
+    ("unit", "losses", "lost_in_all", "said"),
+    [(records.EXPLAIN_UNIT, 2, 2, 3), ("1", 2, 4, 5), ("1", 0, 9, 10)],
+)
 async def test_what_was_lost_too_often_fails_and_names_its_last_worker(
-    server: Server, worker: HandWorker, unit: str
+    server: Server, worker: HandWorker, unit: str, losses: int, lost_in_all: int, said: int
 ) -> None:
     name = (await server.explanations.Explain(explain_request("saliency", "lime"))).name
     explanation_id = name.removeprefix("explanations/")
@@ -52,7 +55,9 @@ async def test_what_was_lost_too_often_fails_and_names_its_last_worker(
     worker.succeed(explanation_id, 0, first)
     if unit == "1":
         worker.claim(explanation_id, 1)
-    worker.redis.hset(records.record_key(explanation_id), f"{unit}:losses", "2")
+    record = records.record_key(explanation_id)
+    worker.redis.hset(record, f"{unit}:losses", str(losses))
+    worker.redis.hset(record, f"{unit}:lost_in_all", str(lost_in_all))
     _run_out(worker, f"{explanation_id} {unit}")
     async with asyncio.timeout(20):
         async for _ in server.explanations.WatchExplanation(WatchExplanationRequest(name=name)):
@@ -65,7 +70,7 @@ async def test_what_was_lost_too_often_fails_and_names_its_last_worker(
         info = error_details_pb2.ErrorInfo()
         assert error.details[0].Unpack(info)
         assert info.metadata == {"attempt": "1", "worker": "hand"}
-        assert "3 workers were lost while they ran it, hand the last" in error.message
+        assert f"{said} workers were lost while they ran it, hand the last" in error.message
 
 
 @pytest.mark.parametrize("unit", [records.EXPLAIN_UNIT, "0"])
@@ -77,9 +82,9 @@ async def test_what_another_worker_has_taken_meanwhile_is_not_ended(
     before = worker.record("a")
     async with redis.asyncio.Redis.from_url(redis_url) as connection:
         store = Store(connection, max_reuse_age_s=0)
-        await store.fail(Unowned("a", unit, "default", True, 0, "another"), b"")
+        await store.fail(Unowned("a", unit, "default", 3, 0, "another"), b"")
         assert worker.record("a") == before
-        await store.fail(Unowned("a", unit, "default", True, 1, "hand"), b"")
+        await store.fail(Unowned("a", unit, "default", 3, 1, "hand"), b"")
     assert worker.record("a")[b"0:state"] == str(int(FAILED)).encode()
 
 

@@ -108,7 +108,7 @@ def test_what_was_given_back_keeps_its_turn(worker: HandWorker) -> None:
     attempt = worker.claim(flood[0])
     assert attempt
     worker.run("release", flood[0], "explain", attempt)
-    worker.run("sweep", 3, 10)
+    worker.run("sweep", 3, 10, 10)
     assert _take(worker, 2) == flood[:2]
 
 

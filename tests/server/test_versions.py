@@ -75,7 +75,7 @@ def test_a_method_gives_way_to_what_runs_beside_it(worker: HandWorker) -> None:
     assert worker.claim("a", 0) == 1
     assert _begin_anew(worker, 0, 1, b"2") == 0
     assert worker.record("a")[b"0:state"] == PENDING
-    assert worker.run("sweep", 3, 10) == []
+    assert worker.run("sweep", 3, 10, 10) == []
     _end_explain(worker, explain)
     assert [worker.claim("a", 0), worker.claim("a", 1)] == [2, 1]
     assert _begin_anew(worker, 0, 2, b"2") == 0

@@ -59,8 +59,9 @@ answer), ``question`` (of all its methods, where ``question:TENANT:DIGEST`` was 
 ``metered`` (1 where its bytes count), ``waiting`` (the server where a caller waits for the answer,
 if one does), and per unit U:
 ``U:question`` (the digest of what method U asks), ``U:reused`` (1 where another one's answered),
-``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost),
-``U:turn``, ``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
+``U:state``, ``U:attempt``, ``U:worker``, ``U:losses`` (how often its worker was lost
+since its last checkpoint), ``U:lost_in_all`` (how often since its beginning), ``U:turn``,
+``U:start_time``, ``U:end_time``, ``U:error`` (serialised ``Status``), ``U:progress``
 (serialised ``MethodProgressed`` without partial maps), ``U:summary`` (serialised ``MethodResult``
 without tensors: all that is told where nobody asks for maps).
 

@@ -7,6 +7,6 @@ end
 local key = record_key(id)
 redis.call('SET', checkpoint_key(id, unit), content)
 keep(checkpoint_key(id, unit), redis.call('HGET', key, 'expire_time'))
--- What goes on is not what ends its workers.
+-- What goes on is hardly what ends its workers; `lost_in_all` stays for what is so all the same.
 redis.call('HDEL', key, unit .. ':losses')
 return 1
