@@ -1,6 +1,7 @@
 """The models that live workers serve."""
 
 import time
+from collections import defaultdict
 from collections.abc import Mapping
 
 from expound.v1.model_service_pb2 import Model
@@ -21,10 +22,13 @@ class Catalogue:
         self._models: dict[str, Model] = {}
         self._read_at_s = float("-inf")
 
-    async def kinds(self) -> set[str]:
-        """Kinds of work that some live worker takes."""
+    async def kinds(self) -> Mapping[str, set[str]]:
+        """Kinds of work that the live workers take, by pool."""
         await self._refresh(_FRESH_S)
-        return {kind for worker in self._workers for kind in worker.kinds}
+        kinds: defaultdict[str, set[str]] = defaultdict(set)
+        for worker in self._workers:
+            kinds[worker.pool].update(worker.kinds)
+        return kinds
 
     async def models(self) -> Mapping[str, Model]:
         """Served models by name."""

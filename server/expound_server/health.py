@@ -15,12 +15,16 @@ from expound_server.catalogue import Catalogue
 _log = logging.getLogger(__name__)
 
 _INTERVAL_S = 1.0
+_KINDS = {tasks.GRADIENT, tasks.PERTURBATION}
 LIVENESS = "liveness"
 """Service that is SERVING while the process is: a server is not to be restarted for Redis' sake."""
 
 
 class Health:
-    """SERVING while Redis answers and live workers take both kinds of work.
+    """SERVING while Redis answers and the live workers of some pool take both kinds of work.
+
+    One pool that has them is enough: were all to have them, a pool that is rolled out, or whose
+    workers are away, would stop the others.
 
     Attributes:
         servicer: the service to register.
@@ -56,7 +60,9 @@ class Health:
 
     async def _find_problem(self) -> str | None:
         try:
-            missing = {tasks.GRADIENT, tasks.PERTURBATION} - await self._catalogue.kinds()
+            pools = await self._catalogue.kinds()
         except RedisError as error:
             return f"Redis does not answer: {error}"
-        return f"no live worker takes {' and '.join(sorted(missing))} work" if missing else None
+        if any(kinds >= _KINDS for kinds in pools.values()):
+            return None
+        return f"no pool has live workers for {' and '.join(sorted(_KINDS))} work"

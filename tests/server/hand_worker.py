@@ -72,10 +72,11 @@ class HandWorker:
         self,
         *models: model_service_pb2.Model,
         kinds: tuple[str, ...] = (tasks.GRADIENT, tasks.PERTURBATION),
+        pool: str = tasks.DEFAULT_POOL,
         alive_ms: int = 60_000,
     ) -> None:
         """Publishes the worker's card."""
-        card = worker_pb2.WorkerCard(worker=self.worker, kinds=kinds, models=models)
+        card = worker_pb2.WorkerCard(worker=self.worker, pool=pool, kinds=kinds, models=models)
         self.run("heartbeat", self.worker, alive_ms, card.SerializeToString())
 
     def create(

@@ -117,6 +117,22 @@ async def test_without_a_worker_for_both_kinds_of_work_it_is_alive_but_not_servi
     helper.redis.close()
 
 
+async def test_it_serves_where_one_pool_has_workers_for_both_kinds_of_work(redis_url: str) -> None:
+    """The workers of one pool do nothing for another; a pool that comes or goes stops no other."""
+    workers = [HandWorker(redis_url, f"worker {number}") for number in range(3)]
+    workers[0].publish(model("tiny"), kinds=("gradient",))
+    workers[1].publish(model("big", pool="big"), kinds=("perturbation",), pool="big")
+    with server_process(redis_url) as process:
+        async with grpc.aio.insecure_channel(address_of(process)) as channel:
+            assert await _health(channel) == {NOT_SERVING}
+            workers[2].publish(model("tiny"), kinds=("perturbation",))
+            await _until_health(channel, SERVING)
+            workers[2].run("heartbeat", workers[2].worker, 1, "")
+            await _until_health(channel, NOT_SERVING)
+    for worker in workers:
+        worker.redis.close()
+
+
 async def test_without_redis_it_starts_and_is_unavailable_until_redis_is_there(
     tmp_path: Path,
 ) -> None:
