@@ -29,6 +29,11 @@ class Settings:
     max_message_bytes: int = _setting(
         64 * 1024 * 1024, "EXPOUND_SERVER_MAX_MESSAGE_BYTES", "largest message, in and out"
     )
+    max_concurrent_streams: int = _setting(
+        1000,
+        "EXPOUND_SERVER_MAX_CONCURRENT_STREAMS",
+        "how many calls and watches may be open on one connection; more wait at the client",
+    )
     grace_s: float = _setting(
         10.0,
         "EXPOUND_SERVER_GRACE_S",

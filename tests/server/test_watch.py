@@ -17,6 +17,7 @@ from expound.v1.explanation_service_pb2 import (
     GetExplanationRequest,
     WatchExplanationRequest,
 )
+from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
 from expound_server import doorbell
 from expound_server.settings import Settings
 from tests.processes import RedisServer, wait_until
@@ -214,6 +215,30 @@ async def test_a_watch_is_told_of_a_redis_that_is_away(settings: Settings) -> No
             async with asyncio.timeout(8):  # it looks again after 10 s in any case
                 refused = await refusal(anext(events))
     assert refused.reason == Reason.REDIS_UNAVAILABLE
+
+
+async def test_no_more_streams_than_the_limit_are_open_on_a_connection(
+    settings: Settings, worker: HandWorker
+) -> None:
+    """The next one waits at its caller until one has ended, and keeps no other caller waiting."""
+    async with running(replace(settings, max_concurrent_streams=3)) as server:
+        name, _ = await _accepted(server)
+        watches = [_watch(server, name) for _ in range(3)]
+        for watch in watches:
+            assert await watch.read() is not grpc.aio.EOF
+        with pytest.raises(grpc.aio.AioRpcError) as raised:
+            await server.explanations.GetExplanation(GetExplanationRequest(name=name), timeout=1)
+        assert raised.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        own = [("grpc.use_local_subchannel_pool", 1)]
+        async with grpc.aio.insecure_channel(server.address, own) as another:
+            stub = ExplanationServiceStub(another)
+            assert await stub.GetExplanation(GetExplanationRequest(name=name), timeout=20)
+        watches[0].cancel()
+        assert await server.explanations.GetExplanation(
+            GetExplanationRequest(name=name), timeout=20
+        )
+        for watch in watches[1:]:
+            watch.cancel()
 
 
 async def test_more_events_than_are_read_at_once_come_all(
