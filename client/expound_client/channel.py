@@ -56,6 +56,8 @@ OPTIONS: tuple[tuple[str, int | str], ...] = (
     # gRPC's own wait up to two minutes before they connect to a server again that was away.
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 5_000),
+    # A server limits the streams of a connection; clients of one process would share theirs.
+    ("grpc.use_local_subchannel_pool", 1),
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
 )
 

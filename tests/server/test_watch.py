@@ -18,6 +18,7 @@ from expound.v1.explanation_service_pb2 import (
     WatchExplanationRequest,
 )
 from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
+from expound_client import AsyncClient
 from expound_server import doorbell
 from expound_server.settings import Settings
 from tests.processes import RedisServer, wait_until
@@ -239,6 +240,22 @@ async def test_no_more_streams_than_the_limit_are_open_on_a_connection(
         )
         for watch in watches[1:]:
             watch.cancel()
+
+
+async def test_two_clients_of_one_process_have_a_connection_each(
+    settings: Settings, worker: HandWorker
+) -> None:
+    async with (
+        running(replace(settings, max_concurrent_streams=1)) as server,
+        AsyncClient(server.address) as one,
+        AsyncClient(server.address) as two,
+    ):
+        watched = await one.explain(b"an image", model="tiny", methods=["saliency"])
+        events = watched.watch()
+        await anext(events)
+        async with asyncio.timeout(10):
+            assert (await two.get(watched.name)).name == watched.name
+        await events.aclose()
 
 
 async def test_more_events_than_are_read_at_once_come_all(
