@@ -24,6 +24,7 @@ from tests.processes import children, resident_bytes, wait_until
 from tests.service import Worker
 
 LIME = m.Lime(n_samples=1500)
+LONG_LIME = m.Lime(n_samples=20_000)
 WHITE = np.full((32, 32, 3), 255, np.uint8)
 TWICE = [("RUNNING", 1), ("PENDING", 1), ("RUNNING", 2), ("SUCCEEDED", 2)]
 REISSUED_S = 15.0
@@ -123,6 +124,30 @@ def test_a_device_process_that_is_killed_alone_is_replaced_and_its_job_goes_on(
         print(f"put back after {reissued_s:.2f} s")
         # A stream that had been closed before the end would raise here.
         assert [event.sequence for event in stream] == [e.sequence for e in watcher.events]
+        check_nothing_left(store)
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+def test_what_ends_its_workers_behind_each_checkpoint_is_given_up(
+    fleet: Fleet, client: Client
+) -> None:
+    worker = fleet.one_worker()
+    with fleet.store() as store:
+        explanation = client.explain(
+            photos.chelsea(), model="slow", methods=[LONG_LIME], seed=5, timeout_s=1800
+        )
+        explanation_id = explanation.name.removeprefix("explanations/")
+        checkpoint = records.checkpoint_key(explanation_id, "0")
+        kept = None
+        for _ in range(10):
+            wait_until(lambda before=kept: store.get(checkpoint) != before, "a checkpoint", 120)  # type: ignore[misc]
+            kept = store.get(checkpoint)
+            os.kill(_device(worker), signal.SIGKILL)
+        with pytest.raises(ExplanationFailedError) as raised:
+            explanation.result(60)
+        assert raised.value.reason is Reason.WORKER_LOST
+        assert "10 workers were lost" in str(raised.value)
         check_nothing_left(store)
 
 
