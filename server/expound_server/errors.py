@@ -14,6 +14,7 @@
     ├── ExplanationEnded
     ├── RequestIdReused
     ├── AnswerTooLarge
+    ├── MapTooLarge
     ├── RequestTooLarge
     ├── QuotaExceeded
     ├── QueueFull
@@ -173,14 +174,27 @@ class RequestIdReused(CallError):
 
 
 class AnswerTooLarge(CallError):
-    """The answer is above the message limit."""
+    """The answer is above the message limit, even without tensors."""
 
     reason = Reason.MESSAGE_TOO_LARGE
 
     def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
         super().__init__(
-            f"{name} takes {size_bytes} bytes, above the limit of {limit_bytes}; get it in the "
-            "BASIC view, or ask for fewer inputs, methods or targets, or for FLOAT16 or PNG",
+            f"{name} takes {size_bytes} bytes without its tensors, above the limit of "
+            f"{limit_bytes}; ask for fewer inputs, methods or targets",
+            metadata={"name": name, "size": str(size_bytes), "limit": str(limit_bytes)},
+        )
+
+
+class MapTooLarge(CallError):
+    """One map alone is above the message limit."""
+
+    reason = Reason.MESSAGE_TOO_LARGE
+
+    def __init__(self, name: str, size_bytes: int, limit_bytes: int) -> None:
+        super().__init__(
+            f"one map of {name} takes {size_bytes} bytes, above the limit of {limit_bytes}; ask "
+            "for FLOAT16 or PNG",
             metadata={"name": name, "size": str(size_bytes), "limit": str(limit_bytes)},
         )
 

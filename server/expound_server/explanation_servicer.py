@@ -7,7 +7,7 @@ from google.protobuf.empty_pb2 import Empty
 from grpc.aio import ServicerContext
 
 from expound.v1 import explanation_service_pb2 as messages
-from expound.v1.explanation_pb2 import ExplainRequest, Explanation, ExplanationEvent
+from expound.v1.explanation_pb2 import Attribution, ExplainRequest, Explanation, ExplanationEvent
 from expound.v1.explanation_service_pb2_grpc import ExplanationServiceServicer
 from expound_server.explanations import Explanations
 from expound_server.interceptors.authentication import caller
@@ -39,6 +39,13 @@ class ExplanationServicer(ExplanationServiceServicer):
     ) -> Explanation:
         """Gives one explanation."""
         return await self._explanations.get(request, caller.get())
+
+    async def StreamAttributions(
+        self, request: messages.StreamAttributionsRequest, context: ServicerContext[Any, Any]
+    ) -> AsyncIterator[Attribution]:
+        """Streams the attributions of a method."""
+        async for attribution in self._explanations.attributions(request, caller.get()):
+            yield attribution
 
     async def ListExplanations(
         self, request: messages.ListExplanationsRequest, context: ServicerContext[Any, Any]

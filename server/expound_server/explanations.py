@@ -2,8 +2,9 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 
+from expound.parameters import Violation
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2, explanation_service_pb2
 from expound_server import names, pages
@@ -13,8 +14,11 @@ from expound_server.doorbell import Doorbell
 from expound_server.errors import (
     AnswerTooLarge,
     ExplanationEnded,
+    InvalidRequest,
+    MapTooLarge,
     RequestIdReused,
     RequestTooLarge,
+    named,
 )
 from expound_server.record import Record
 from expound_server.store import Store
@@ -110,7 +114,24 @@ class Explanations:
         record = await self._store.record(names.explanation_id(request.name), tenant.name)
         if request.view == explanation_pb2.EXPLANATION_VIEW_BASIC:
             return self._checked(record.explanation())
-        return self._checked(record.explanation(await self._store.results(record)))
+        return await self._read(record)
+
+    async def attributions(
+        self, request: explanation_service_pb2.StreamAttributionsRequest, tenant: Tenant
+    ) -> AsyncIterator[explanation_pb2.Attribution]:
+        """Gives the attributions of one method. Raises MapTooLarge for one above the limit."""
+        check_fields(request)
+        record = await self._store.record(names.explanation_id(request.name), tenant.name)
+        index = _method_index(record, request.key)
+        if index not in record.succeeded():
+            return
+        stored = await self._store.result(record.explanation_id, index)
+        result = explanation_pb2.MethodResult.FromString(stored)
+        for attribution in result.attributions[request.skip :]:
+            if attribution.ByteSize() > self._max_message_bytes:
+                limit = self._max_message_bytes
+                raise MapTooLarge(request.name, attribution.ByteSize(), limit)
+            yield attribution
 
     async def list(
         self, request: explanation_service_pb2.ListExplanationsRequest, tenant: Tenant
@@ -144,7 +165,7 @@ class Explanations:
         if not await self._store.end(explanation_id, cancelled, _CANCELLED):
             raise ExplanationEnded(request.name)
         record = await self._store.record(explanation_id, tenant.name)
-        return self._fitting(record, await self._store.results(record))
+        return await self._read(record)
 
     async def delete(
         self, request: explanation_service_pb2.DeleteExplanationRequest, tenant: Tenant
@@ -167,17 +188,30 @@ class Explanations:
             explanation.ClearField("predictions")
         return explanation
 
+    async def _read(self, record: Record) -> explanation_pb2.Explanation:
+        results = await self._store.results(record, self._max_message_bytes)
+        return self._fitting(record, results)
+
     def _fitting(self, record: Record, results: Mapping[int, bytes]) -> explanation_pb2.Explanation:
         """The whole, or all but its tensors where a message does not hold them: it was done."""
-        whole = record.explanation(results)
-        if whole.ByteSize() <= self._max_message_bytes:
-            return whole
+        # Nothing is made of results that are too large by themselves: they may be gigabytes.
+        if sum(map(len, results.values())) <= self._max_message_bytes:
+            whole = record.explanation(results)
+            if whole.ByteSize() <= self._max_message_bytes:
+                return whole
         return self._checked(record.explanation())
 
     def _checked(self, explanation: explanation_pb2.Explanation) -> explanation_pb2.Explanation:
         if explanation.ByteSize() > self._max_message_bytes:
             raise AnswerTooLarge(explanation.name, explanation.ByteSize(), self._max_message_bytes)
         return explanation
+
+
+def _method_index(record: Record, key: str) -> int:
+    keys = [method.key for method in record.request.methods]
+    if key not in keys:
+        raise InvalidRequest([Violation("key", f"is not one of {named(keys)}")])
+    return keys.index(key)
 
 
 def _wait_s(request: explanation_pb2.ExplainRequest, time_left_s: float | None) -> float:

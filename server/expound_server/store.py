@@ -124,15 +124,21 @@ class Store:
             raise ExplanationNotFound(explanation_name(explanation_id))
         return record
 
-    async def results(self, record: Record) -> dict[int, bytes]:
+    async def results(self, record: Record, most_bytes: int) -> dict[int, bytes]:
         """Reads the serialised results of a record's methods, by index.
 
-        Raises ExplanationNotFound when it was deleted meanwhile.
+        Gives none, and reads none, where they take more than `most_bytes` together. Raises
+        ExplanationNotFound when it was deleted meanwhile.
         """
         indices = record.succeeded()
         if not indices:
             return {}
         keys = [records.result_key(record.explanation_id, index) for index in indices]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            for key in keys:
+                pipeline.strlen(key)
+            if sum(await pipeline.execute()) > most_bytes:
+                return {}
         results = cast(list[bytes | None], await self._redis.mget(keys))
         found = {
             index: result

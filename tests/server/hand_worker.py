@@ -157,18 +157,32 @@ class HandWorker:
         return int(self.run("predict", explanation_id, attempt, payload, provenance, self.weights))
 
     def succeed(
-        self, explanation_id: str, unit: int, attempt: int, size: int = 8, done: int = 0
+        self,
+        explanation_id: str,
+        unit: int,
+        attempt: int,
+        size: int = 8,
+        done: int = 0,
+        inputs: int = 1,
     ) -> int:
-        """Ends a method with a map of `size` times 6, after so many evaluations if it says so."""
+        """Ends a method with a map of `size` times 6 an input, no two of them equal.
+
+        It says that it took so many evaluations if any are given.
+        """
         result = explanation_pb2.MethodResult()
         if done:
             result.progress.evaluations_done = done
         values = np.arange(size * 6, dtype=np.float32).reshape(size, 6)
-        result.attributions.add(
-            values=to_tensor(values), score=explanation_pb2.SCORE_PROBABILITY, output=0.5
-        )
+        for index in range(inputs):
+            result.attributions.add(
+                input_index=index,
+                values=to_tensor(values + index),
+                score=explanation_pb2.SCORE_PROBABILITY,
+                output=0.5,
+            )
         whole = result.SerializeToString()
-        result.attributions[0].ClearField("values")
+        for attribution in result.attributions:
+            attribution.ClearField("values")
         ended = (str(int(explanation_pb2.STATE_SUCCEEDED)), b"", whole, result.SerializeToString())
         return int(self.run("finish", explanation_id, str(unit), attempt, *ended))
 

@@ -12,7 +12,6 @@ from expound.reasons import Reason
 from expound.tensors import to_tensor
 from expound.v1 import explanation_pb2, method_pb2, tensor_pb2
 from expound.v1.explanation_pb2 import ExplainRequest
-from expound.v1.explanation_service_pb2 import GetExplanationRequest
 from expound_server.settings import Settings
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server, running
@@ -470,24 +469,6 @@ async def test_fields_that_nobody_knows_are_not_kept(server: Server, worker: Han
     answer = await server.explanations.Explain(request)
     assert b"abc" not in answer.SerializeToString()
     assert b"abc" not in worker.record(answer.name.removeprefix("explanations/"))[b"request"]
-
-
-async def test_an_answer_above_the_limit_is_refused_and_the_basic_view_is_not(
-    server: Server, worker: HandWorker
-) -> None:
-    name = (await server.explanations.Explain(explain_request())).name
-    explanation_id = name.removeprefix("explanations/")
-    worker.claim(explanation_id)
-    attempt = worker.claim(explanation_id, 0)
-    assert attempt is not None
-    worker.succeed(explanation_id, 0, attempt, size=200_000)
-    full = GetExplanationRequest(name=name)
-    refused = await refusal(server.explanations.GetExplanation(full))
-    assert refused.code == grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert refused.reason == Reason.MESSAGE_TOO_LARGE
-    basic = GetExplanationRequest(name=name, view=explanation_pb2.EXPLANATION_VIEW_BASIC)
-    answer = await server.explanations.GetExplanation(basic)
-    assert answer.state == explanation_pb2.STATE_SUCCEEDED
 
 
 @pytest.mark.parametrize(

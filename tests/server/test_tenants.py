@@ -18,6 +18,7 @@ from expound.v1.explanation_service_pb2 import (
     DeleteExplanationRequest,
     GetExplanationRequest,
     ListExplanationsRequest,
+    StreamAttributionsRequest,
     WatchExplanationRequest,
 )
 from expound.v1.explanation_service_pb2_grpc import ExplanationServiceStub
@@ -61,6 +62,9 @@ async def _ask(server: Server, rpc: str, name: str, token: str) -> Any:
         case "delete":
             deleted = DeleteExplanationRequest(name=name)
             return await stub.DeleteExplanation(deleted, metadata=metadata)
+        case "stream":
+            streamed = StreamAttributionsRequest(name=name, key="saliency")
+            return await anext(aiter(stub.StreamAttributions(streamed, metadata=metadata)))
     watch = stub.WatchExplanation(WatchExplanationRequest(name=name), metadata=metadata)
     return await anext(aiter(watch))
 
@@ -105,7 +109,7 @@ async def test_a_scheme_is_known_in_any_letters(server: Server) -> None:
     assert (await server.models.ListModels(ListModelsRequest(), metadata=metadata)).models
 
 
-@pytest.mark.parametrize("rpc", ["get", "watch", "cancel", "delete"])
+@pytest.mark.parametrize("rpc", ["get", "watch", "stream", "cancel", "delete"])
 async def test_what_is_anothers_is_not_there(server: Server, worker: HandWorker, rpc: str) -> None:
     name = await _explain(server, RADIOLOGY)
     refused = await refusal(_ask(server, rpc, name, CARDIOLOGY))

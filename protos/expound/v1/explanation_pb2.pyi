@@ -713,8 +713,8 @@ class Attribution(_message.Message):
     @_builtins.property
     def values(self) -> _tensor_pb2.Tensor:
         """The map in model input space: (C, H, W) or (H, W), as the method says. Positive speaks for
-        the target. Absent in BASIC views and in partial results, which carry `weights`, and where
-        the map is sent as `picture`.
+        the target. Absent in BASIC views and in partial results, which carry `weights`, in answers
+        that no message would hold, and where the map is sent as `picture`.
         """
 
     @_builtins.property

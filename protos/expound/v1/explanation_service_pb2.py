@@ -27,7 +27,7 @@ from expound.v1 import parameter_pb2 as expound_dot_v1_dot_parameter__pb2
 from google.protobuf import empty_pb2 as google_dot_protobuf_dot_empty__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$expound/v1/explanation_service.proto\x12\nexpound.v1\x1a\x1c\x65xpound/v1/explanation.proto\x1a\x1a\x65xpound/v1/parameter.proto\x1a\x1bgoogle/protobuf/empty.proto\"y\n\x17WatchExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12)\n\x04view\x18\x03 \x01(\x0e\x32\x1b.expound.v1.ExplanationView\"P\n\x15GetExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04view\x18\x02 \x01(\x0e\x32\x1b.expound.v1.ExplanationView\"^\n\x17ListExplanationsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12!\n\npage_token\x18\x02 \x01(\tB\r\xaa\xd4\x18\t1\x00\x00\x00\x00\x00\x00p@\"b\n\x18ListExplanationsResponse\x12-\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x17.expound.v1.Explanation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18\x44\x65leteExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\x81\x04\n\x12\x45xplanationService\x12>\n\x07\x45xplain\x12\x1a.expound.v1.ExplainRequest\x1a\x17.expound.v1.Explanation\x12W\n\x10WatchExplanation\x12#.expound.v1.WatchExplanationRequest\x1a\x1c.expound.v1.ExplanationEvent0\x01\x12L\n\x0eGetExplanation\x12!.expound.v1.GetExplanationRequest\x1a\x17.expound.v1.Explanation\x12]\n\x10ListExplanations\x12#.expound.v1.ListExplanationsRequest\x1a$.expound.v1.ListExplanationsResponse\x12R\n\x11\x43\x61ncelExplanation\x12$.expound.v1.CancelExplanationRequest\x1a\x17.expound.v1.Explanation\x12Q\n\x11\x44\x65leteExplanation\x12$.expound.v1.DeleteExplanationRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$expound/v1/explanation_service.proto\x12\nexpound.v1\x1a\x1c\x65xpound/v1/explanation.proto\x1a\x1a\x65xpound/v1/parameter.proto\x1a\x1bgoogle/protobuf/empty.proto\"y\n\x17WatchExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12%\n\x0e\x61\x66ter_sequence\x18\x02 \x01(\x03\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12)\n\x04view\x18\x03 \x01(\x0e\x32\x1b.expound.v1.ExplanationView\"P\n\x15GetExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12)\n\x04view\x18\x02 \x01(\x0e\x32\x1b.expound.v1.ExplanationView\"S\n\x19StreamAttributionsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0b\n\x03key\x18\x02 \x01(\t\x12\x1b\n\x04skip\x18\x03 \x01(\x05\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\"^\n\x17ListExplanationsRequest\x12 \n\tpage_size\x18\x01 \x01(\x05\x42\r\xaa\xd4\x18\t)\x00\x00\x00\x00\x00\x00\x00\x00\x12!\n\npage_token\x18\x02 \x01(\tB\r\xaa\xd4\x18\t1\x00\x00\x00\x00\x00\x00p@\"b\n\x18ListExplanationsResponse\x12-\n\x0c\x65xplanations\x18\x01 \x03(\x0b\x32\x17.expound.v1.Explanation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"(\n\x18\x43\x61ncelExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"(\n\x18\x44\x65leteExplanationRequest\x12\x0c\n\x04name\x18\x01 \x01(\t2\xd9\x04\n\x12\x45xplanationService\x12>\n\x07\x45xplain\x12\x1a.expound.v1.ExplainRequest\x1a\x17.expound.v1.Explanation\x12W\n\x10WatchExplanation\x12#.expound.v1.WatchExplanationRequest\x1a\x1c.expound.v1.ExplanationEvent0\x01\x12L\n\x0eGetExplanation\x12!.expound.v1.GetExplanationRequest\x1a\x17.expound.v1.Explanation\x12V\n\x12StreamAttributions\x12%.expound.v1.StreamAttributionsRequest\x1a\x17.expound.v1.Attribution0\x01\x12]\n\x10ListExplanations\x12#.expound.v1.ListExplanationsRequest\x1a$.expound.v1.ListExplanationsResponse\x12R\n\x11\x43\x61ncelExplanation\x12$.expound.v1.CancelExplanationRequest\x1a\x17.expound.v1.Explanation\x12Q\n\x11\x44\x65leteExplanation\x12$.expound.v1.DeleteExplanationRequest\x1a\x16.google.protobuf.Emptyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,6 +36,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_WATCHEXPLANATIONREQUEST'].fields_by_name['after_sequence']._loaded_options = None
   _globals['_WATCHEXPLANATIONREQUEST'].fields_by_name['after_sequence']._serialized_options = b'\252\324\030\t)\000\000\000\000\000\000\000\000'
+  _globals['_STREAMATTRIBUTIONSREQUEST'].fields_by_name['skip']._loaded_options = None
+  _globals['_STREAMATTRIBUTIONSREQUEST'].fields_by_name['skip']._serialized_options = b'\252\324\030\t)\000\000\000\000\000\000\000\000'
   _globals['_LISTEXPLANATIONSREQUEST'].fields_by_name['page_size']._loaded_options = None
   _globals['_LISTEXPLANATIONSREQUEST'].fields_by_name['page_size']._serialized_options = b'\252\324\030\t)\000\000\000\000\000\000\000\000'
   _globals['_LISTEXPLANATIONSREQUEST'].fields_by_name['page_token']._loaded_options = None
@@ -44,14 +46,16 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_WATCHEXPLANATIONREQUEST']._serialized_end=260
   _globals['_GETEXPLANATIONREQUEST']._serialized_start=262
   _globals['_GETEXPLANATIONREQUEST']._serialized_end=342
-  _globals['_LISTEXPLANATIONSREQUEST']._serialized_start=344
-  _globals['_LISTEXPLANATIONSREQUEST']._serialized_end=438
-  _globals['_LISTEXPLANATIONSRESPONSE']._serialized_start=440
-  _globals['_LISTEXPLANATIONSRESPONSE']._serialized_end=538
-  _globals['_CANCELEXPLANATIONREQUEST']._serialized_start=540
-  _globals['_CANCELEXPLANATIONREQUEST']._serialized_end=580
-  _globals['_DELETEEXPLANATIONREQUEST']._serialized_start=582
-  _globals['_DELETEEXPLANATIONREQUEST']._serialized_end=622
-  _globals['_EXPLANATIONSERVICE']._serialized_start=625
-  _globals['_EXPLANATIONSERVICE']._serialized_end=1138
+  _globals['_STREAMATTRIBUTIONSREQUEST']._serialized_start=344
+  _globals['_STREAMATTRIBUTIONSREQUEST']._serialized_end=427
+  _globals['_LISTEXPLANATIONSREQUEST']._serialized_start=429
+  _globals['_LISTEXPLANATIONSREQUEST']._serialized_end=523
+  _globals['_LISTEXPLANATIONSRESPONSE']._serialized_start=525
+  _globals['_LISTEXPLANATIONSRESPONSE']._serialized_end=623
+  _globals['_CANCELEXPLANATIONREQUEST']._serialized_start=625
+  _globals['_CANCELEXPLANATIONREQUEST']._serialized_end=665
+  _globals['_DELETEEXPLANATIONREQUEST']._serialized_start=667
+  _globals['_DELETEEXPLANATIONREQUEST']._serialized_end=707
+  _globals['_EXPLANATIONSERVICE']._serialized_start=710
+  _globals['_EXPLANATIONSERVICE']._serialized_end=1311
 # @@protoc_insertion_point(module_scope)

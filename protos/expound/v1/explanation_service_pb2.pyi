@@ -78,6 +78,36 @@ class GetExplanationRequest(_message.Message):
 Global___GetExplanationRequest: _TypeAlias = GetExplanationRequest  # noqa: Y015
 
 @_typing.final
+class StreamAttributionsRequest(_message.Message):
+    """Asks for the attributions of one method."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SKIP_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `explanations/ID`."""
+    key: _builtins.str
+    """Key of the method in the request of the explanation."""
+    skip: _builtins.int
+    """How many of the first ones are left out: those that came already. 0 for none."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        key: _builtins.str = ...,
+        skip: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "name", b"name", "skip", b"skip"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamAttributionsRequest: _TypeAlias = StreamAttributionsRequest  # noqa: Y015
+
+@_typing.final
 class ListExplanationsRequest(_message.Message):
     """Asks for a page of explanations."""
 

@@ -55,6 +55,11 @@ class ExplanationServiceStub:
                 request_serializer=expound_dot_v1_dot_explanation__service__pb2.GetExplanationRequest.SerializeToString,
                 response_deserializer=expound_dot_v1_dot_explanation__pb2.Explanation.FromString,
                 _registered_method=True)
+        self.StreamAttributions = channel.unary_stream(
+                '/expound.v1.ExplanationService/StreamAttributions',
+                request_serializer=expound_dot_v1_dot_explanation__service__pb2.StreamAttributionsRequest.SerializeToString,
+                response_deserializer=expound_dot_v1_dot_explanation__pb2.Attribution.FromString,
+                _registered_method=True)
         self.ListExplanations = channel.unary_unary(
                 '/expound.v1.ExplanationService/ListExplanations',
                 request_serializer=expound_dot_v1_dot_explanation__service__pb2.ListExplanationsRequest.SerializeToString,
@@ -81,7 +86,7 @@ class ExplanationServiceServicer:
 
     def Explain(self, request, context):
         """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
-        without tensors where they are more than one message holds.
+        without tensors where they are more than one message holds; StreamAttributions has them.
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -97,7 +102,7 @@ class ExplanationServiceServicer:
         """Streams the events of an explanation, from the first or from behind `after_sequence`, until
         the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
         again with the last sequence seen, with no gap and no repeat, on any server. A result that is
-        more than one message holds comes without its tensors.
+        more than one message holds comes without its tensors; StreamAttributions has them.
 
         NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
         stopping or has lost Redis; watch again.
@@ -107,8 +112,22 @@ class ExplanationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetExplanation(self, request, context):
-        """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
-        than one message holds; get it in the BASIC view.
+        """Gives one explanation, without tensors where they are more than one message holds.
+
+        NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more than one message holds
+        even so.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamAttributions(self, request, context):
+        """Streams the attributions of one method with their tensors, one a message, in the order of its
+        result; none where it has no result. That is how maps are had that are more than one message
+        holds. A stream that breaks is taken up again with the number of those that have come.
+
+        INVALID_ARGUMENT: the explanation has no method of this key. NOT_FOUND: no such explanation.
+        RESOURCE_EXHAUSTED: one attribution alone is more than one message holds.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -153,6 +172,11 @@ def add_ExplanationServiceServicer_to_server(servicer, server):
                     servicer.GetExplanation,
                     request_deserializer=expound_dot_v1_dot_explanation__service__pb2.GetExplanationRequest.FromString,
                     response_serializer=expound_dot_v1_dot_explanation__pb2.Explanation.SerializeToString,
+            ),
+            'StreamAttributions': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamAttributions,
+                    request_deserializer=expound_dot_v1_dot_explanation__service__pb2.StreamAttributionsRequest.FromString,
+                    response_serializer=expound_dot_v1_dot_explanation__pb2.Attribution.SerializeToString,
             ),
             'ListExplanations': grpc.unary_unary_rpc_method_handler(
                     servicer.ListExplanations,
@@ -255,6 +279,33 @@ class ExplanationService:
             '/expound.v1.ExplanationService/GetExplanation',
             expound_dot_v1_dot_explanation__service__pb2.GetExplanationRequest.SerializeToString,
             expound_dot_v1_dot_explanation__pb2.Explanation.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamAttributions(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/expound.v1.ExplanationService/StreamAttributions',
+            expound_dot_v1_dot_explanation__service__pb2.StreamAttributionsRequest.SerializeToString,
+            expound_dot_v1_dot_explanation__pb2.Attribution.FromString,
             options,
             channel_credentials,
             insecure,

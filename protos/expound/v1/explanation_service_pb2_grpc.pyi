@@ -41,7 +41,7 @@ class ExplanationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> ExplanationServiceAsyncStub: ...
     Explain: _grpc.UnaryUnaryMultiCallable[_explanation_pb2.ExplainRequest, _explanation_pb2.Explanation]
     """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
-    without tensors where they are more than one message holds.
+    without tensors where they are more than one message holds; StreamAttributions has them.
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -53,14 +53,24 @@ class ExplanationServiceStub:
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
     the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
     again with the last sequence seen, with no gap and no repeat, on any server. A result that is
-    more than one message holds comes without its tensors.
+    more than one message holds comes without its tensors; StreamAttributions has them.
 
     NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
     stopping or has lost Redis; watch again.
     """
     GetExplanation: _grpc.UnaryUnaryMultiCallable[_explanation_service_pb2.GetExplanationRequest, _explanation_pb2.Explanation]
-    """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
-    than one message holds; get it in the BASIC view.
+    """Gives one explanation, without tensors where they are more than one message holds.
+
+    NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more than one message holds
+    even so.
+    """
+    StreamAttributions: _grpc.UnaryStreamMultiCallable[_explanation_service_pb2.StreamAttributionsRequest, _explanation_pb2.Attribution]
+    """Streams the attributions of one method with their tensors, one a message, in the order of its
+    result; none where it has no result. That is how maps are had that are more than one message
+    holds. A stream that breaks is taken up again with the number of those that have come.
+
+    INVALID_ARGUMENT: the explanation has no method of this key. NOT_FOUND: no such explanation.
+    RESOURCE_EXHAUSTED: one attribution alone is more than one message holds.
     """
     ListExplanations: _grpc.UnaryUnaryMultiCallable[_explanation_service_pb2.ListExplanationsRequest, _explanation_service_pb2.ListExplanationsResponse]
     """Lists explanations, newest first."""
@@ -82,7 +92,7 @@ class ExplanationServiceAsyncStub(ExplanationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Explain: _aio.UnaryUnaryMultiCallable[_explanation_pb2.ExplainRequest, _explanation_pb2.Explanation]  # type: ignore[assignment]
     """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
-    without tensors where they are more than one message holds.
+    without tensors where they are more than one message holds; StreamAttributions has them.
 
     INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
     the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -94,14 +104,24 @@ class ExplanationServiceAsyncStub(ExplanationServiceStub):
     """Streams the events of an explanation, from the first or from behind `after_sequence`, until
     the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
     again with the last sequence seen, with no gap and no repeat, on any server. A result that is
-    more than one message holds comes without its tensors.
+    more than one message holds comes without its tensors; StreamAttributions has them.
 
     NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
     stopping or has lost Redis; watch again.
     """
     GetExplanation: _aio.UnaryUnaryMultiCallable[_explanation_service_pb2.GetExplanationRequest, _explanation_pb2.Explanation]  # type: ignore[assignment]
-    """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
-    than one message holds; get it in the BASIC view.
+    """Gives one explanation, without tensors where they are more than one message holds.
+
+    NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more than one message holds
+    even so.
+    """
+    StreamAttributions: _aio.UnaryStreamMultiCallable[_explanation_service_pb2.StreamAttributionsRequest, _explanation_pb2.Attribution]  # type: ignore[assignment]
+    """Streams the attributions of one method with their tensors, one a message, in the order of its
+    result; none where it has no result. That is how maps are had that are more than one message
+    holds. A stream that breaks is taken up again with the number of those that have come.
+
+    INVALID_ARGUMENT: the explanation has no method of this key. NOT_FOUND: no such explanation.
+    RESOURCE_EXHAUSTED: one attribution alone is more than one message holds.
     """
     ListExplanations: _aio.UnaryUnaryMultiCallable[_explanation_service_pb2.ListExplanationsRequest, _explanation_service_pb2.ListExplanationsResponse]  # type: ignore[assignment]
     """Lists explanations, newest first."""
@@ -126,7 +146,7 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_explanation_pb2.Explanation, _abc.Awaitable[_explanation_pb2.Explanation]]:
         """Accepts a request, and answers at once or, with `wait`, when all is done or the wait is over;
-        without tensors where they are more than one message holds.
+        without tensors where they are more than one message holds; StreamAttributions has them.
 
         INVALID_ARGUMENT: a field is wrong. NOT_FOUND: no such model. UNIMPLEMENTED: no worker knows
         the method. FAILED_PRECONDITION: the model cannot be explained by the method. ALREADY_EXISTS:
@@ -144,7 +164,7 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
         """Streams the events of an explanation, from the first or from behind `after_sequence`, until
         the one that brings a terminal state; then it ends with OK. A watch that breaks is taken up
         again with the last sequence seen, with no gap and no repeat, on any server. A result that is
-        more than one message holds comes without its tensors.
+        more than one message holds comes without its tensors; StreamAttributions has them.
 
         NOT_FOUND: no such explanation, or deleted while it was watched. UNAVAILABLE: the server is
         stopping or has lost Redis; watch again.
@@ -156,8 +176,24 @@ class ExplanationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _explanation_service_pb2.GetExplanationRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_explanation_pb2.Explanation, _abc.Awaitable[_explanation_pb2.Explanation]]:
-        """Gives one explanation. NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more
-        than one message holds; get it in the BASIC view.
+        """Gives one explanation, without tensors where they are more than one message holds.
+
+        NOT_FOUND: never was, deleted or expired. RESOURCE_EXHAUSTED: it is more than one message holds
+        even so.
+        """
+
+    @_abc_1.abstractmethod
+    def StreamAttributions(
+        self,
+        request: _explanation_service_pb2.StreamAttributionsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_explanation_pb2.Attribution], _abc.AsyncIterator[_explanation_pb2.Attribution]]:
+        """Streams the attributions of one method with their tensors, one a message, in the order of its
+        result; none where it has no result. That is how maps are had that are more than one message
+        holds. A stream that breaks is taken up again with the number of those that have come.
+
+        INVALID_ARGUMENT: the explanation has no method of this key. NOT_FOUND: no such explanation.
+        RESOURCE_EXHAUSTED: one attribution alone is more than one message holds.
         """
 
     @_abc_1.abstractmethod
