@@ -26,13 +26,16 @@ class Worker(Process):
 class Server(Process):
     """A server process."""
 
-    def __init__(self, redis_url: str, max_reuse_age_s: float = 0.0) -> None:
+    def __init__(
+        self, redis_url: str, max_reuse_age_s: float = 0.0, max_message_bytes: int = 2**26
+    ) -> None:
         self.address = f"127.0.0.1:{free_port()}"
         port = self.address.rpartition(":")[2]
         command = [sys.executable, "-m", "expound_server", "--redis-url", redis_url]
         # Tests ask the same again and again, and mean it.
         never = ["--max-reuse-age-s", str(max_reuse_age_s)]
-        super().__init__([*command, "--host", "127.0.0.1", "--port", port, *never])
+        limit = ["--max-message-bytes", str(max_message_bytes)]
+        super().__init__([*command, "--host", "127.0.0.1", "--port", port, *never, *limit])
 
     def serving(self) -> bool:
         """Whether its health says SERVING."""

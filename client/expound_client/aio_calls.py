@@ -18,6 +18,7 @@ from expound.v1 import (
 from expound_client import requests
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
+from expound_client.maps import MapStream, without_maps
 from expound_client.models import Model
 from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
@@ -49,17 +50,11 @@ class AsyncCalls:
         )
 
     async def fetch(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
-        """Gets an explanation with its maps, also through an outage of the servers."""
-        request = requests.get_request(name, full=True)
-        retries = Retries()
-        while True:
-            try:
-                return await self._explanations.GetExplanation(
-                    request, timeout=limit.left_s(self.timeout_s), metadata=self._metadata()
-                )
-            except grpc.RpcError as error:
-                pause_s = retries.pause_s(error)
-            await asyncio.sleep(limit.left_s(pause_s))
+        """Gets an explanation with all its maps, also through an outage of the servers."""
+        answer = await self._get_full(name, limit)
+        for result in without_maps(answer):
+            await self._stream_maps(MapStream(answer.name, result, limit))
+        return answer
 
     async def list(self) -> AsyncIterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
@@ -126,6 +121,35 @@ class AsyncCalls:
             except ExpoundError:
                 return known
         return self._cards[name]
+
+    async def _get_full(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
+        """Gets an explanation with its maps where a message holds them."""
+        request = requests.get_request(name, full=True)
+        retries = Retries()
+        while True:
+            try:
+                return await self._explanations.GetExplanation(
+                    request, timeout=limit.left_s(self.timeout_s), metadata=self._metadata()
+                )
+            except grpc.RpcError as error:
+                pause_s = retries.pause_s(error)
+            await asyncio.sleep(limit.left_s(pause_s))
+
+    async def _stream_maps(self, stream: MapStream) -> None:
+        """Reads all maps of a result, over as many streams as it takes."""
+        while True:
+            call = self._explanations.StreamAttributions(
+                stream.request(), timeout=stream.stream_timeout_s(), metadata=self._metadata()
+            )
+            try:
+                async for attribution in call:
+                    stream.read(attribution)
+                return
+            except grpc.RpcError as error:
+                pause_s = stream.pause_s(error)
+            finally:
+                call.cancel()
+            await asyncio.sleep(pause_s)
 
     async def _call(
         self,

@@ -17,6 +17,7 @@ from expound.v1 import (
 from expound_client import requests
 from expound_client.errors import ExpoundError, translated
 from expound_client.events import Event
+from expound_client.maps import MapStream, without_maps
 from expound_client.models import Model
 from expound_client.retries import Retries
 from expound_client.security import Token, call_metadata
@@ -46,17 +47,11 @@ class Calls:
         return self._call(self._explanations.GetExplanation, requests.get_request(name, full=False))
 
     def fetch(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
-        """Gets an explanation with its maps, also through an outage of the servers."""
-        request = requests.get_request(name, full=True)
-        retries = Retries()
-        while True:
-            try:
-                return self._explanations.GetExplanation(
-                    request, timeout=limit.left_s(self.timeout_s), metadata=self._metadata()
-                )
-            except grpc.RpcError as error:
-                pause_s = retries.pause_s(error)
-            time.sleep(limit.left_s(pause_s))
+        """Gets an explanation with all its maps, also through an outage of the servers."""
+        answer = self._get_full(name, limit)
+        for result in without_maps(answer):
+            self._stream_maps(MapStream(answer.name, result, limit))
+        return answer
 
     def list(self) -> Iterator[explanation_pb2.Explanation]:
         """Yields all explanations, without their maps, newest first."""
@@ -120,6 +115,35 @@ class Calls:
             except ExpoundError:
                 return known
         return self._cards[name]
+
+    def _get_full(self, name: str, limit: TimeLimit) -> explanation_pb2.Explanation:
+        """Gets an explanation with its maps where a message holds them."""
+        request = requests.get_request(name, full=True)
+        retries = Retries()
+        while True:
+            try:
+                return self._explanations.GetExplanation(
+                    request, timeout=limit.left_s(self.timeout_s), metadata=self._metadata()
+                )
+            except grpc.RpcError as error:
+                pause_s = retries.pause_s(error)
+            time.sleep(limit.left_s(pause_s))
+
+    def _stream_maps(self, stream: MapStream) -> None:
+        """Reads all maps of a result, over as many streams as it takes."""
+        while True:
+            call = self._explanations.StreamAttributions(
+                stream.request(), timeout=stream.stream_timeout_s(), metadata=self._metadata()
+            )
+            try:
+                for attribution in call:
+                    stream.read(attribution)
+                return
+            except grpc.RpcError as error:
+                pause_s = stream.pause_s(error)
+            finally:
+                call.cancel()
+            time.sleep(pause_s)
 
     def _call(
         self, rpc: Callable[..., _Answer], request: Message, timeout_s: float | None = None

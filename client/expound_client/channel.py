@@ -9,13 +9,17 @@ from grpc import aio
 MESSAGE_LIMIT_BYTES = 64 * 1024 * 1024
 
 # Explain is idempotent because the client always sends a request_id. Cancel and Delete are not:
-# the second one of either is refused. A watch is taken up again by the client itself.
+# the second one of either is refused. Streams are taken up again by the client itself.
 _RETRIED = (
     ("expound.v1.ExplanationService", "Explain"),
     ("expound.v1.ExplanationService", "GetExplanation"),
     ("expound.v1.ExplanationService", "ListExplanations"),
     ("expound.v1.ModelService", "ListModels"),
     ("expound.v1.ModelService", "GetModel"),
+)
+_TAKEN_UP = (
+    ("expound.v1.ExplanationService", "WatchExplanation"),
+    ("expound.v1.ExplanationService", "StreamAttributions"),
 )
 
 
@@ -39,7 +43,7 @@ _SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
         _retrying(_RETRIED, "UNAVAILABLE", "CANCELLED"),
-        _retrying((("expound.v1.ExplanationService", "WatchExplanation"),), "CANCELLED"),
+        _retrying(_TAKEN_UP, "CANCELLED"),
     ],
 }
 

@@ -12,6 +12,7 @@ from expound_client.errors import (
 )
 from expound_client.events import Event, EventReader, StateChanged
 from expound_client.images import SeenImages
+from expound_client.maps import without_maps
 from expound_client.models import Model
 from expound_client.results import ExplanationResult, State
 from expound_client.time_limit import TimeLimit
@@ -92,11 +93,7 @@ class Handle:
 
     def _is_whole(self) -> bool:
         """Whether the last answer has all there will be, its maps too."""
-        return State.from_proto(self._answer.state).terminal and all(
-            attribution.HasField("values")
-            for result in self._answer.results
-            for attribution in result.attributions
-        )
+        return State.from_proto(self._answer.state).terminal and not without_maps(self._answer)
 
     def _conclude(self, card: Model | None, *, partial: bool) -> ExplanationResult:
         """The result of the last answer. Raises ExplanationFailedError unless all is well."""
@@ -126,7 +123,8 @@ class Explanation(Handle):
         Args:
             after_sequence: sequence number of the last event already seen; 0 for all.
             timeout_s: how long to watch at most; None: to the end.
-            values: whether the results of methods come with their maps.
+            values: whether the results of methods come with their maps, where a message holds
+                them; `result` has them all.
 
         Raises:
             DeadlineExceededError: it had not ended after `timeout_s`.

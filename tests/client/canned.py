@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from expound.pictures import to_picture
 from expound.reasons import Reason, status
-from expound.tensors import to_tensor
+from expound.tensors import from_tensor, to_tensor
 from expound.v1 import explanation_pb2, model_service_pb2
 
 NAME = "explanations/" + "0123456789abcdef" * 2
@@ -137,6 +138,14 @@ def result(
         made.progress.evaluations_done = made.attributions[0].evaluations
         made.progress.evaluations_total = made.attributions[0].evaluations
     return made
+
+
+def as_pictures(made: explanation_pb2.MethodResult) -> None:
+    """Sends the maps of a result as pictures."""
+    for each in made.attributions:
+        values = from_tensor(each.values).astype(np.float32)
+        each.picture, each.picture_scale = to_picture(values.reshape(-1, SIZE, SIZE).sum(axis=0))
+        each.ClearField("values")
 
 
 def partial(step: int, *, with_segments: bool) -> explanation_pb2.Attribution:

@@ -19,6 +19,7 @@ from expound.v1 import (
     model_service_pb2,
     model_service_pb2_grpc,
 )
+from expound.v1.explanation_pb2 import OutputOptions
 from tests.client import canned
 
 
@@ -34,6 +35,8 @@ class FakeService(
         times_left_s: how long each call might still take when it came in, by the name of its rpc.
         refusals: what the next calls of an rpc are refused with, in order.
         breaks_after: for each next watch, the number of events after which its stream breaks.
+        fits: whether a message holds the maps of an answer.
+        maps_break_after: for each next stream of maps, the number of them after which it breaks.
         fails: whether lime fails.
         predicts: whether there are predictions; all methods fail without.
         held: a watch stops before its last event until this is set.
@@ -48,6 +51,8 @@ class FakeService(
         self.times_left_s: dict[str, list[float]] = {}
         self.refusals: dict[str, list[status_pb2.Status]] = {}
         self.breaks_after: list[int] = []
+        self.fits = True
+        self.maps_break_after: list[int] = []
         self.fails = False
         self.predicts = True
         self.held = threading.Event()
@@ -90,7 +95,7 @@ class FakeService(
             method.key = method.key or str(method.WhichOneof("method"))
         if request.wait.seconds:
             self.state = self._end_state()
-        return self._explanation(tensors=True)
+        return self._explanation(tensors=self.fits)
 
     def WatchExplanation(
         self,
@@ -118,7 +123,25 @@ class FakeService(
     ) -> explanation_pb2.Explanation:
         self._admit("GetExplanation", request, context)
         self._check_name(request.name, context)
-        return self._explanation(tensors=request.view == explanation_pb2.EXPLANATION_VIEW_FULL)
+        full = request.view == explanation_pb2.EXPLANATION_VIEW_FULL
+        return self._explanation(tensors=full and self.fits)
+
+    def StreamAttributions(
+        self,
+        request: explanation_service_pb2.StreamAttributionsRequest,
+        context: grpc.ServicerContext,
+    ) -> Iterator[explanation_pb2.Attribution]:
+        self._admit("StreamAttributions", request, context)
+        self._check_name(request.name, context)
+        left = self.maps_break_after.pop(0) if self.maps_break_after else None
+        (result,) = [
+            each for each in self._explanation(tensors=True).results if each.key == request.key
+        ]
+        for number, attribution in enumerate([*result.attributions[request.skip :], None]):
+            if left == number:
+                _abort(context, status(Reason.SERVER_STOPPING, "stopping"))
+            if attribution:
+                yield attribution
 
     def ListExplanations(
         self,
@@ -202,6 +225,8 @@ class FakeService(
             if ended:
                 failed = self._method_fails(name)
                 made.results.append(canned.result(method.key, name, tensors=tensors, failed=failed))
+                if tensors and made.request.output.encoding == OutputOptions.ENCODING_PNG:
+                    canned.as_pictures(made.results[-1])
                 made.error.CopyFrom(made.results[-1].error)
             else:
                 made.results.add(key=method.key, method=name, state=made.state)

@@ -36,6 +36,19 @@ async def test_a_watch_that_breaks_goes_on_with_no_gap_and_no_repeat(
     assert after == [number for number in SEQUENCES if number > 6]
 
 
+@pytest.mark.parametrize("breaks", [[], [0], [1], [0, 1, 0]])
+async def test_maps_that_no_message_holds_are_there_all_the_same(
+    async_client: AsyncClient, service: FakeService, breaks: list[int]
+) -> None:
+    service.fits = False
+    service.maps_break_after = list(breaks)
+    explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
+    result = await explanation.result(20)
+    assert np.array_equal(result["saliency"].values, canned.gradient())
+    assert len(result.attributions("saliency")) == len(result.attributions("lime")) == 1
+    assert len(service.requests["StreamAttributions"]) == 2 + len(breaks)
+
+
 async def test_many_explanations_go_on_at_once(async_client: AsyncClient) -> None:
     async def explain() -> list[str]:
         explanation = await async_client.explain(canned.png(), model="small", methods=METHODS)
@@ -95,10 +108,11 @@ async def test_time_limits_failures_and_cancels_are_told(
 
 
 async def test_the_time_limit_of_a_result_holds_for_all_its_calls(service: FakeService) -> None:
+    service.fits = False
     async with AsyncClient(service.address, timeout_s=600) as client:
         explanation = await client.explain(canned.png(), model="small", methods=METHODS)
         await explanation.result(20)
-    waited = ("GetModel", "WatchExplanation", "GetExplanation")
+    waited = ("GetModel", "WatchExplanation", "GetExplanation", "StreamAttributions")
     assert all(service.times_left_s[rpc][0] < 25 for rpc in waited)
 
 

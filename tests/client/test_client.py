@@ -24,7 +24,7 @@ from expound_client import (
     StateChanged,
     errors,
     retries,
-    watch,
+    stream,
 )
 from expound_client import methods as m
 from tests.client import canned
@@ -196,9 +196,10 @@ def test_partial_gives_what_there_is_when_time_is_over(
 
 
 def test_the_time_limit_of_a_result_holds_for_all_its_calls(service: FakeService) -> None:
+    service.fits = False
     with Client(service.address, timeout_s=600) as client:
         client.explain(canned.png(), model="small", methods=METHODS).result(20)
-    waited = ("GetModel", "WatchExplanation", "GetExplanation")
+    waited = ("GetModel", "WatchExplanation", "GetExplanation", "StreamAttributions")
     assert all(service.times_left_s[rpc][0] < 25 for rpc in waited)
 
 
@@ -307,10 +308,64 @@ def test_a_watch_that_breaks_goes_on_with_no_gap_and_no_repeat(
     assert asked == seen
 
 
+@pytest.mark.parametrize("wait_s", [None, 5.0])
+@pytest.mark.parametrize("breaks", [[], [0], [1], [0, 1, 0]])
+def test_maps_that_no_message_holds_are_there_all_the_same(
+    client: Client, service: FakeService, breaks: list[int], wait_s: float | None
+) -> None:
+    service.fits = False
+    service.maps_break_after = list(breaks)
+    explanation = client.explain(canned.png(), model="small", methods=METHODS, wait_s=wait_s)
+    result = explanation.result(20)
+    assert np.array_equal(result["saliency"].values, canned.gradient())
+    lime = result["lime"]
+    assert lime.segments is not None and np.array_equal(lime.segments, canned.SEGMENTS)
+    assert len(result.attributions("saliency")) == len(result.attributions("lime")) == 1
+    streams = [
+        (request.key, request.skip)
+        for request in service.requests["StreamAttributions"]
+        if isinstance(request, explanation_service_pb2.StreamAttributionsRequest)
+    ]
+    # The stream of one map may break before it and behind it.
+    skips = [0, *itertools.accumulate(breaks)]
+    assert streams == [*(("saliency", skip) for skip in skips), ("lime", 0)]
+    explanation.result(20)
+    assert len(service.requests["StreamAttributions"]) == len(streams)
+
+
+def test_only_maps_that_are_missing_are_streamed(client: Client, service: FakeService) -> None:
+    service.fits = False
+    service.fails = True
+    explanation = client.explain(canned.png(), model="small", methods=METHODS)
+    result = explanation.result(20, partial=True)
+    assert np.array_equal(result["saliency"].values, canned.gradient())
+    assert list(result.errors) == ["lime"]
+    assert len(service.requests["StreamAttributions"]) == 1
+
+
+def test_maps_are_given_up_when_no_server_comes_back(
+    client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(retries, "_OUTAGE_LIMIT_S", 0.2)
+    service.fits = False
+    service.refusals["StreamAttributions"] = [status(Reason.SERVER_STOPPING, "stopping")] * 50
+    explanation = client.explain(canned.png(), model="small", methods="saliency")
+    with pytest.raises(errors.UnavailableError):
+        explanation.result(20)
+
+
+def test_an_answer_with_pictures_is_whole(client: Client, service: FakeService) -> None:
+    explanation = client.explain(
+        canned.png(), model="small", methods="saliency", wait_s=5, encoding="png"
+    )
+    assert explanation.result(20)["saliency"].values.shape == (8, 8)
+    assert "GetExplanation" not in service.requests
+
+
 def test_a_stream_that_lasted_its_time_is_taken_up_again(
     client: Client, service: FakeService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(watch, "_STREAM_TIMEOUT_S", 0.3)
+    monkeypatch.setattr(stream, "_STREAM_TIMEOUT_S", 0.3)
     service.held.clear()
     threading.Timer(0.8, service.held.set).start()
     explanation = client.explain(canned.png(), model="small", methods=METHODS)

@@ -5,7 +5,7 @@ import pytest
 
 from expound.reasons import Reason, status
 from expound.v1 import explanation_pb2
-from expound_client import StateChanged, watch
+from expound_client import StateChanged, stream
 from expound_client.errors import DeadlineExceededError
 from expound_client.events import EventReader
 from expound_client.images import SeenImages
@@ -41,7 +41,7 @@ def test_a_pause_is_no_longer_than_the_time_that_is_left(service: FakeService) -
 
 
 def test_no_stream_is_taken_up_when_time_is_over() -> None:
-    assert _watch().stream_timeout_s() == watch._STREAM_TIMEOUT_S
+    assert _watch().stream_timeout_s() == stream._STREAM_TIMEOUT_S
     assert 0 < _watch(10).stream_timeout_s() <= 10
     with pytest.raises(DeadlineExceededError, match="was not done within 0 s"):
         _watch(0).stream_timeout_s()

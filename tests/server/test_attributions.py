@@ -1,5 +1,6 @@
 """StreamAttributions: all maps of a method, however many bytes they are."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
@@ -8,6 +9,7 @@ import pytest
 
 from expound import records
 from expound.reasons import Reason
+from expound.tensors import from_tensor
 from expound.v1 import explanation_pb2
 from expound.v1.explanation_pb2 import Attribution
 from expound.v1.explanation_service_pb2 import (
@@ -15,6 +17,7 @@ from expound.v1.explanation_service_pb2 import (
     GetExplanationRequest,
     StreamAttributionsRequest,
 )
+from expound_client import AsyncClient, Client, ExplanationResult
 from expound_server.settings import Settings
 from tests.server.calls import explain_request, refusal
 from tests.server.conftest import Server, running
@@ -151,6 +154,23 @@ async def test_an_answer_that_no_message_holds_is_not_read_and_comes_without_ten
     maps = answer.results[0].attributions
     assert [each.output for each in maps] == [0.5] * INPUTS
     assert not any(each.HasField("values") for each in maps)
+
+
+async def test_the_clients_put_all_maps_together(small: Server, worker: HandWorker) -> None:
+    name = await _explained(small, worker)
+
+    def get() -> ExplanationResult:
+        with Client(small.address) as client:
+            return client.get(name).result(30)
+
+    async with AsyncClient(small.address) as client:
+        results = (await (await client.get(name)).result(30), await asyncio.to_thread(get))
+    for result in results:
+        assert len(result.predictions) == 1
+        for unit, key in enumerate(METHODS):
+            stored = [from_tensor(each.values) for each in _stored(worker, name, unit)]
+            found = [each.values for each in result.attributions(key)]
+            assert [each.tobytes() for each in found] == [each.tobytes() for each in stored]
 
 
 def _bytes_sent(worker: HandWorker) -> int:
