@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from expound_worker.propagation.deep_lift.propagate import propagate
-from tests.bench.table import Row, Table, in_turns, median
+from tests.bench.table import Row, Table, columns, in_turns, median, milliseconds
 from tests.numeric.classifiers import build
 from tests.numeric.models import cifar_net, cifar_of_modules
 from tests.service import Service
@@ -45,12 +45,14 @@ def _row(name: str, module: nn.Module, size: int, rounds: int) -> Row:
         },
         rounds,
     )
-    ours, captum_s, plain_s = (median(measured[key]) for key in ("ours", "captum", "plain"))
+    captums_ms, ours_ms, plain_ms = (
+        milliseconds(measured[key]) for key in ("captum", "ours", "plain")
+    )
     return {
         "model": name,
-        "plain ms": plain_s * 1e3,
-        "ours ms": ours * 1e3,
-        "Captum ms": captum_s * 1e3,
-        "ours / plain": ours / plain_s,
-        "ours / Captum": ours / captum_s,
+        **columns("plain", "ms", plain_ms),
+        **columns("ours", "ms", ours_ms),
+        **columns("Captum", "ms", captums_ms),
+        "ours / plain": median(ours_ms) / median(plain_ms),
+        "ours / Captum": median(ours_ms) / median(captums_ms),
     }

@@ -2,7 +2,7 @@
 
 from expound_client import Client
 from tests import photos
-from tests.bench.table import Table, in_turns, median, spread
+from tests.bench.table import Table, columns, in_turns, median, milliseconds
 from tests.processes import wait_until
 from tests.service import Server, Service
 
@@ -22,13 +22,11 @@ def run(service: Service) -> list[Table]:
                 answer.result(30)
 
             measured = in_turns({"card": lambda: client.model("cifar"), "reused": ask}, ROUNDS)
-    card, reused = measured["card"], measured["reused"]
+    card, reused = (milliseconds(measured[name]) for name in ("card", "reused"))
     table.rows.append(
         {
-            "GetModel ms": median(card) * 1e3,
-            "GetModel spread": spread(card),
-            "reused ms": median(reused) * 1e3,
-            "reused spread": spread(reused),
+            **columns("GetModel", "ms", card),
+            **columns("reused", "ms", reused),
             "ratio": median(reused) / median(card),
         }
     )

@@ -3,7 +3,7 @@
 from expound_client import Client
 from tests import photos
 from tests.bench.bare_task import bare_worker, call
-from tests.bench.table import Row, Table, in_turns, median, spread
+from tests.bench.table import Row, Table, columns, in_turns, median, milliseconds
 from tests.service import Service
 
 ROUNDS = {"cifar": 300, "efficientnet_lite0": 30}
@@ -25,12 +25,10 @@ def _row(client: Client, model: str) -> Row:
         client.explain(image, model=model, methods=["saliency"], wait_s=30).result(30)
 
     measured = in_turns({"task": call, "saliency": explain}, ROUNDS[model])
-    task, saliency = measured["task"], measured["saliency"]
+    task, saliency = (milliseconds(measured[name]) for name in ("task", "saliency"))
     return {
         "model": model,
-        "bare task ms": median(task) * 1e3,
-        "bare spread": spread(task),
-        "saliency ms": median(saliency) * 1e3,
-        "saliency spread": spread(saliency),
+        **columns("bare task", "ms", task),
+        **columns("saliency", "ms", saliency),
         "ratio": median(saliency) / median(task),
     }

@@ -4,6 +4,7 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from rich.console import Console
 from rich.table import Table as RichTable
@@ -24,10 +25,10 @@ class Table:
         shown = RichTable(title=self.title, title_justify="left")
         for column in self.rows[0]:
             is_text = isinstance(self.rows[0][column], str)
-            shown.add_column(column, justify="left" if is_text else "right")
+            shown.add_column(column, justify="left" if is_text else "right", overflow="fold")
         for row in self.rows:
             shown.add_row(*(_text(value) for value in row.values()))
-        Console(width=160).print(shown)
+        Console(width=200).print(shown)
 
 
 def seconds(action: Callable[[], object]) -> float:
@@ -43,11 +44,20 @@ def in_turns(
     """Seconds of each action in each round; they take turns, after a first unmeasured one."""
     for action in actions.values() if warm_up else ():
         action()
-    measured: dict[str, list[float]] = {name: [] for name in actions}
+    return values_in_turns(
+        {name: partial(seconds, action) for name, action in actions.items()}, rounds
+    )
+
+
+def values_in_turns(
+    measurements: dict[str, Callable[[], float]], rounds: int
+) -> dict[str, list[float]]:
+    """What each measurement gives in each round; they take turns."""
+    values: dict[str, list[float]] = {name: [] for name in measurements}
     for _ in range(rounds):
-        for name, action in actions.items():
-            measured[name].append(seconds(action))
-    return measured
+        for name, measure in measurements.items():
+            values[name].append(measure())
+    return values
 
 
 def median(values: list[float]) -> float:
@@ -55,10 +65,22 @@ def median(values: list[float]) -> float:
     return statistics.median(values)
 
 
+def milliseconds(values_s: list[float]) -> list[float]:
+    """Milliseconds of seconds."""
+    return [1e3 * value_s for value_s in values_s]
+
+
 def spread(values: list[float]) -> str:
-    """Smallest and largest, in milliseconds."""
-    return f"{min(values) * 1e3:.1f}..{max(values) * 1e3:.1f}"
+    """Smallest and largest."""
+    return f"{_text(min(values))}..{_text(max(values))}"
+
+
+def columns(name: str, unit: str, values: list[float]) -> Row:
+    """Two columns of a row: the median, and the spread."""
+    return {f"{name} {unit}": median(values), f"{name} spread": spread(values)}
 
 
 def _text(value: str | float | int) -> str:
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}"
