@@ -7,8 +7,8 @@ from expound_client import methods as m
 from tests import photos
 from tests.bench.bare_task import bare_worker, call
 from tests.bench.load import Ask, Load, closed_loop, open_loop
-from tests.bench.notebook import captum_rate
-from tests.bench.table import Row, Table, median, seconds
+from tests.bench.notebook import fastest
+from tests.bench.table import Row, Table, columns, median, seconds, values_in_turns
 from tests.service import Service
 
 CALLERS = (1, 8, 32, 128, 256)
@@ -17,6 +17,7 @@ IMAGES = 32
 ROUNDS = 3
 LASTING_S = 4.0
 _BARE_CALLS = 20
+_NOTEBOOK_S = 1.0
 
 
 def run(service: Service) -> list[Table]:
@@ -48,18 +49,16 @@ def _beside_bare_tasks(service: Service) -> Table:
         with ThreadPoolExecutor(BESIDE) as pool:
             return [call.result() for call in [pool.submit(_call_on) for _ in range(BESIDE)]]
 
-    rates = []
     with bare_worker(service.redis.url):
         bare()
-        tasks = []
-        for _ in range(ROUNDS):
-            tasks.append(BESIDE * _BARE_CALLS / seconds(bare))
-            load = closed_loop(service.address, _saliency(1), callers=BESIDE, seconds=LASTING_S)
-            rates.append(load.rate)
-    ratio = median(rates) / median(tasks)
-    table.rows.append(
-        {"bare tasks /s": median(tasks), "saliency /s": median(rates), "ratio": ratio}
-    )
+        rates = values_in_turns(
+            {
+                "bare tasks": lambda: BESIDE * _BARE_CALLS / seconds(bare),
+                "saliency": lambda: _images_a_second(service, 1),
+            },
+            ROUNDS,
+        )
+    table.rows.append(_beside(rates))
     return table
 
 
@@ -70,16 +69,33 @@ def _call_on() -> None:
 
 def _beside_captum(service: Service) -> Table:
     table = Table("beside_captum", f"{BESIDE} callers, {IMAGES} images a request, images a second")
-    rates, serial = [], []
-    for _ in range(ROUNDS):
-        serial.append(captum_rate("cifar", m.Saliency(), 50))
-        load = closed_loop(service.address, _saliency(IMAGES), callers=BESIDE, seconds=LASTING_S)
-        rates.append(IMAGES * load.rate)
-    ratio = median(rates) / median(serial)
-    table.rows.append(
-        {"captum loop /s": median(serial), "saliency /s": median(rates), "ratio": ratio}
+    loop = fastest("cifar", m.Saliency())
+    rates = values_in_turns(
+        {
+            "captum loop": lambda: loop.rate(_NOTEBOOK_S),
+            "saliency": lambda: _images_a_second(service, IMAGES),
+        },
+        ROUNDS,
     )
+    table.rows.append(_beside(rates))
     return table
+
+
+def _images_a_second(service: Service, images: int) -> float:
+    """What callers get whose requests have so many images each."""
+    ask = _saliency(images)
+    return images * closed_loop(service.address, ask, callers=BESIDE, seconds=LASTING_S).rate
+
+
+def _beside(rates: dict[str, list[float]]) -> Row:
+    """Both rates, and the second relative to the first."""
+    floor, ours = rates
+    ratio = median(rates[ours]) / median(rates[floor])
+    return {
+        **columns(floor, "/s", rates[floor]),
+        **columns(ours, "/s", rates[ours]),
+        "ratio": ratio,
+    }
 
 
 def _saliency(images: int) -> Ask:

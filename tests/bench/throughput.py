@@ -2,21 +2,23 @@
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 from expound_client import Client
 from expound_client import methods as m
 from tests import photos
-from tests.bench.notebook import Gradient, captum_rate
-from tests.bench.table import Row, Table
+from tests.bench.notebook import Gradient, fastest
+from tests.bench.table import Row, Table, columns, median, values_in_turns
 from tests.service import Service
 
 CALLERS = (1, 8, 32)
-BATCHES = {"saliency": (8, 32), "integrated_gradients": (2, 4)}
-LEAST_S = 6.0
+BATCHES = (1, 2, 4, 8, 16, 32)
+ROUNDS = 3
+LEAST_S = 2.0
 
 
 def run(service: Service) -> list[Table]:
-    """One row a model and method; every figure but the ratios is requests a second."""
+    """One row a model and method; all are measured in turns."""
     table = Table("throughput", "Requests a second, each of one image")
     for model in ("cifar", "efficientnet_lite0"):
         for method in (m.Saliency(), m.IntegratedGradients(n_steps=50)):
@@ -25,19 +27,24 @@ def run(service: Service) -> list[Table]:
 
 
 def _row(service: Service, model: str, method: Gradient) -> Row:
-    serial = captum_rate(model, method, 5)
-    batched = [captum_rate(model, method, 3, images) for images in BATCHES[method.name]]
-    best = max(serial, *batched)
-    row: Row = {
-        "model": model,
-        "method": method.name,
-        "captum loop /s": serial,
-        "captum batched /s": best,
-    }
-    for callers in CALLERS:
-        row[f"{callers} callers /s"] = _rate(service, model, method, callers)
-    row["32 callers / captum"] = float(row["32 callers /s"]) / serial
-    row["32 callers / batched"] = float(row["32 callers /s"]) / best
+    loop, batches = fastest(model, method), fastest(model, method, BATCHES)
+    rates = values_in_turns(
+        {
+            "captum loop": partial(loop.rate, LEAST_S),
+            "captum batched": partial(batches.rate, LEAST_S),
+            **{
+                f"{callers} callers": partial(_rate, service, model, method, callers)
+                for callers in CALLERS
+            },
+        },
+        ROUNDS,
+    )
+    row: Row = {"model": model, "method": method.name, "best batch": batches.images}
+    for name, values in rates.items():
+        row |= columns(name, "/s", values)
+    most = median(rates["32 callers"])
+    row["32 callers / captum"] = most / median(rates["captum loop"])
+    row["32 callers / batched"] = most / median(rates["captum batched"])
     return row
 
 
