@@ -171,7 +171,7 @@ def _game(photo: str) -> Game:
     model = photos.model(MODEL)
     file = Path(skimage.data.__file__).parent / f"{photo}.png"
     picture = Image.open(file) if file.exists() else Image.fromarray(getattr(skimage.data, photo)())
-    image = model.preprocessing(picture.convert("RGB"))
+    image = model.preprocessing(picture.convert("RGB")).to(model.device)
     asked = m.KernelShap(segmentation=SEGMENTS)
     parameters.resolve(asked)
     target = int(model.logits(image[None]).argmax())
