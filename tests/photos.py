@@ -27,7 +27,8 @@ def chelsea() -> NDArray[np.uint8]:
 def model(name: str) -> Model:
     """The model of that name, as the service's worker loads it."""
     sys.path.append(str(Path(MODELS).parent))
-    entries = {entry.name: entry for entry in read_entries(MODELS)}
+    files = MODELS.parent.glob("*.toml")
+    entries = {entry.name: entry for file in files for entry in read_entries(file)}
     return load(entries[name])
 
 

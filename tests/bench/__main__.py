@@ -2,33 +2,28 @@
 
 Prints a table for each and writes the rows to ``tests/bench/results/MACHINE.json``. Machines are
 shared and noisy: each row compares things that were measured in turns in one run, and what counts
-is the ratio.
+is the ratio. Without names all are run; gpu only where there is one.
 """
-
-import json
-import os
-import platform
-from pathlib import Path
 
 import click
 import torch
 
-from expound_client import Client, Support
 from expound_worker.process.memory import keep_freed_memory
 from tests.bench import (
     callers,
     deep_lift,
     estimators,
+    gpu,
     interference,
     perturbation,
+    record,
     reuse,
     round_trip,
     throughput,
     watchers,
 )
+from tests.bench.probed import probed_service
 from tests.bench.table import Table
-from tests.processes import wait_until
-from tests.service import Service
 
 BENCHMARKS = {
     "round_trip": round_trip.run,
@@ -40,6 +35,7 @@ BENCHMARKS = {
     "reuse": reuse.run,
     "watchers": watchers.run,
     "estimators": estimators.run,
+    "gpu": gpu.run,
 }
 
 
@@ -47,40 +43,20 @@ BENCHMARKS = {
 @click.argument("benchmarks", nargs=-1, type=click.Choice([*BENCHMARKS]))
 def main(benchmarks: tuple[str, ...]) -> None:
     """Runs the chosen benchmarks, or all."""
+    has_gpu = torch.cuda.is_available()
+    if "gpu" in benchmarks and not has_gpu:
+        raise click.ClickException("gpu: there is no CUDA device here")
+    chosen = benchmarks or [name for name in BENCHMARKS if name != "gpu" or has_gpu]
     tables: list[Table] = []
     # The floors are measured under the worker's own conditions.
     keep_freed_memory()
-    with Service() as service:
-        wait_until(lambda: _probed(service), "the models being probed", 300)
-        for name in benchmarks or BENCHMARKS:
+    torch.backends.cudnn.allow_tf32 = False
+    with probed_service() as service:
+        for name in chosen:
             for table in BENCHMARKS[name](service):
                 table.print()
                 tables.append(table)
-    _write(tables)
-
-
-def _probed(service: Service) -> bool:
-    """Whether the worker is done with what it does behind its first requests."""
-    with Client(service.address) as client:
-        return all(
-            capability.support is not Support.UNSPECIFIED
-            for model in client.models()
-            for capability in model.capabilities.values()
-        )
-
-
-def _write(tables: list[Table]) -> None:
-    path = Path(__file__).parent / "results" / f"{_machine()}.json"
-    written = json.loads(path.read_text()) if path.exists() else {}
-    for table in tables:
-        written[table.name] = table.rows
-    path.write_text(json.dumps(written, indent=2) + "\n")
-    print(f"written to {path.relative_to(Path.cwd())}")
-
-
-def _machine() -> str:
-    device = torch.cuda.get_device_name().replace(" ", "-") if torch.cuda.is_available() else "cpu"
-    return f"{platform.machine()}-{os.cpu_count()}-cores-{device}"
+    record.write(tables)
 
 
 if __name__ == "__main__":
