@@ -4,8 +4,8 @@ EfficientNet-Lite0, probability of the top class, about 26 SLIC segments, grey b
 the distance to a long run's weights, relative to their length; the long run's own is that of its
 standard errors. Evaluations are kept by coalition, so that none is made twice.
 
-``python -m tests.bench estimators`` takes two seeds, about 20 minutes on 2 cores; for ten,
-``python -m tests.bench.estimators --seeds 10`` prints the table alone.
+``python -m tests.bench estimators`` takes two seeds, about 20 minutes on 2 cores; for ten there is
+``python -m tests.bench.estimators --seeds 10``, which writes the table in its place.
 """
 
 import argparse
@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import shap
 import skimage.data
+import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -29,6 +30,7 @@ from expound_worker.perturbation.paired_designs import leverage_pairs, orthogona
 from expound_worker.perturbation.paired_weights import PairedWeights
 from expound_worker.process.memory import keep_freed_memory
 from tests import photos
+from tests.bench import record
 from tests.bench.table import Row, Table
 from tests.service import Service
 
@@ -117,7 +119,8 @@ def _rows(name: str, method: Method, photo: str, game: Game, seeds: int) -> list
             weights, told = method.weights(game, pairs)
             errors.append(error(weights))
             within.append(float(np.mean(np.abs(weights - true) < 1.96 * told)))
-        row: Row = {"method": name, "photo": photo, "ours n": ours, "library n": theirs}
+        row: Row = {"method": name, "photo": photo, "seeds": seeds}
+        row |= {"ours n": ours, "library n": theirs}
         row |= {"ours": float(np.mean(errors)), "within 95 %": float(np.mean(within))}
         for library, fit in method.libraries.items():
             row[library] = float(np.mean([error(fit(game, theirs, s)) for s in range(seeds)]))
@@ -179,13 +182,16 @@ def _game(photo: str) -> Game:
 
 
 def main() -> None:
-    """Prints the table for the photos and as many seeds as are asked for."""
+    """Prints and writes the table for the photos and as many seeds as are asked for."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=SEEDS)
     parser.add_argument("--photos", nargs="+", choices=PHOTOS, default=PHOTOS)
     asked = parser.parse_args()
     keep_freed_memory()
-    measure({photo: _game(photo) for photo in asked.photos}, asked.seeds).print()
+    torch.backends.cudnn.allow_tf32 = False
+    table = measure({photo: _game(photo) for photo in asked.photos}, asked.seeds)
+    table.print()
+    record.write([table])
 
 
 if __name__ == "__main__":
